@@ -1,0 +1,159 @@
+"""Each method against a slow reference, and what conditioning promises."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from vsie import components, pose
+from vsie.methods.base import Split
+from vsie.methods.conditioning import Conditioning
+from vsie.model import build_method
+
+WEIGHTS = {
+    "vsie": dict(invariance=1, identity=1, equivariance=1, equivariance_error=1, variance=1, covariance=1, leak=1),
+    "sie": dict(invariance=10, equivariance=4.5, variance=10, predicted_variance=10, covariance=1),
+    "vicreg": dict(invariance=1, variance=1, covariance=1),
+}
+
+
+def config(method: str, **options) -> dict:
+    conditioning = dict(encoding="quaternion_raw", centred=False) if method == "sie" else {}
+    return {
+        "encoder": dict(name="frame", widths=[8, 16], depths=[1], dim=32),
+        "conditioning": conditioning,
+        "predictor": dict(name="hypernetwork"),
+        "method": dict(name=method, weights=WEIGHTS[method], projector_width=24, projector_layers=2, projector_norm="layer",
+                       invariant_share=0.5) | options,
+    }  # fmt: skip
+
+
+def random_poses(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return pose.rigid(pose.exp(torch.rand(*shape, 1, generator=generator) * 6 * torch.tensor([0.0, 0.0, 1.0])))
+
+
+@pytest.mark.parametrize("name", ["vsie", "sie", "vicreg"])
+def test_a_step_gives_finite_terms_and_gradients_everywhere(name):
+    torch.manual_seed(0)
+    method = build_method(config(name))
+    outputs = method(torch.rand(4, 2, 3, 3, 16, 16), random_poses(4, 2, 3))
+    assert set(outputs.terms) == set(method.TERMS)
+    expected = sum(method.weights[key] * value.item() for key, value in outputs.terms.items())
+    assert outputs.loss.item() == pytest.approx(expected, rel=1e-4)
+    outputs.loss.backward()
+    for key, parameter in method.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+    assert outputs.latents.shape == (4, 6, 32) and not outputs.latents.requires_grad
+
+
+def test_sie_is_the_papers_loss():
+    torch.manual_seed(0)
+    method = build_method(config("sie"))
+    latents, poses = torch.randn(6, 2, 32), random_poses(6, 2)
+    torch.manual_seed(3)
+    terms = method.terms(latents, poses)
+    torch.manual_seed(3)
+    source, target = (index[:, 0] for index in method.draw_pairs(latents))
+    rows = torch.arange(6)
+    x_inv, y_inv = (method.invariant_projector(latents[rows, i][:, :16]) for i in (source, target))
+    x_equi, y_equi = (method.equivariant_projector(latents[rows, i][:, 16:]) for i in (source, target))
+    motion = pose.encode_pair(poses[rows, source], poses[rows, target], frame="body", encoding="quaternion_raw")
+    moved = torch.einsum("bij,bj->bi", method.predictor.matrix(motion), x_equi)
+
+    def hinge(z):
+        return torch.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() / 2
+
+    def covariance(z):
+        matrix = torch.cov(z.T)
+        return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
+
+    x, y = torch.cat([x_inv, x_equi], 1), torch.cat([y_inv, y_equi], 1)
+    slow = dict(
+        invariance=(x_inv - y_inv).square().mean(), equivariance=(moved - y_equi).square().mean(),
+        variance=hinge(x) + hinge(y), predicted_variance=hinge(moved), covariance=covariance(x) + covariance(y),
+    )  # fmt: skip
+    for key, value in slow.items():
+        assert terms[key].item() == pytest.approx(value.item(), rel=1e-4), key
+
+
+def test_vsie_charges_the_representation_with_its_leak_and_not_the_embedding():
+    torch.manual_seed(0)
+    method = build_method(config("vsie"))
+    objects = torch.randn(20, 1, 32).expand(-1, 4, -1).clone()
+    objects[..., 16:] = torch.randn(20, 4, 16)  # only the equivariant part moves
+    terms = method.terms(objects, random_poses(20, 4))
+    assert terms["leak"].item() < 1e-5
+    objects[..., 0] = torch.randn(20, 4)  # one of 16 invariant dimensions knows only the view
+    assert method.terms(objects, random_poses(20, 4))["leak"].item() == pytest.approx(0.75 / 16, rel=0.4)
+
+
+def test_centred_conditioning_has_no_constant_direction_and_unit_length():
+    poses = random_poses(2, 2000)
+    conditioning = Conditioning(encoding="matrix")
+    conditioning.fit(poses[0], poses[1])
+    numbers = conditioning(poses[0], poses[1])
+    assert numbers.mean(0).abs().max() < 1e-5
+    assert numbers.square().sum(-1).mean().item() == pytest.approx(1, rel=1e-4)
+    assert numbers[:, 8].abs().max() < 1e-5  # zz of a yaw is always 1: nothing is left of it
+    assert (conditioning.of_motion(pose.delta(poses[0], poses[1])) - numbers).abs().max() < 1e-5
+    raw = Conditioning(encoding="quaternion_raw", centred=False)
+    raw.fit(poses[0], poses[1])
+    assert (raw(poses[0], poses[1]).norm(dim=-1) - 1).abs().max() < 1e-5
+
+
+def test_conditioning_refuses_data_without_motion():
+    still = pose.rigid(torch.eye(3)).expand(10, 4, 4)
+    with pytest.raises(ValueError, match="nothing for a predictor to be steered by"):
+        Conditioning().fit(still, still)
+
+
+def test_all_pairs_are_source_then_target():
+    poses = random_poses(2, 3)
+    conditioning = Conditioning()
+    all_pairs = conditioning.all_pairs(poses)
+    expected = conditioning(poses[1, 0], poses[1, 2])
+    assert (all_pairs[1, 0, 2] - expected).abs().max() < 1e-6
+
+
+def test_steering_form_is_the_predictor():
+    torch.manual_seed(0)
+    method = build_method(config("vsie")).eval()
+    poses = random_poses(2, 50)
+    method.conditioning.fit(poses[0], poses[1])
+    embedded = method.embed(torch.randn(50, 16))
+    motion = pose.delta(poses[0], poses[1], method.frame)
+    steered = (method.coefficients(motion)[..., None] * method.expand(embedded)).sum(-2)
+    assert (steered - method.predictor(embedded, method.conditioning(poses[0], poses[1]))).abs().max() < 1e-4
+
+
+def test_methods_that_need_poses_say_so():
+    for name in ("vsie", "sie"):
+        with pytest.raises(ValueError, match="no poses"):
+            build_method(config(name))(torch.rand(4, 2, 3, 2, 16, 16), None)
+    build_method(config("vicreg"))(torch.rand(4, 2, 3, 2, 16, 16), None)
+
+
+def test_wrong_weights_and_splits_are_named():
+    with pytest.raises(ValueError, match="weights name"):
+        build_method(config("vsie") | {"method": config("vsie")["method"] | {"weights": {"leak": 1}}})
+    with pytest.raises(ValueError, match="0 | 32"):
+        Split(0, 32)
+    with pytest.raises(ValueError, match="did you mean 'temperature'"):
+        build_method(config("vsie", temprature=0.2))
+
+
+def test_equivariant_collapse_to_constant_is_seen_by_the_contrast():
+    method = build_method(config("vsie"))
+    constant = torch.zeros(4, 6, 24) + 1
+    predicted = method.predict(constant, random_poses(4, 6))
+    assert method.contrast(predicted, constant).item() == pytest.approx(math.log(5), rel=1e-3)
+
+
+def test_projector_keeps_leading_shape():
+    projector = components.importlib.import_module("vsie.methods.projector").Projector(8, width=6, layers=3)
+    assert projector(torch.randn(4, 5, 8)).shape == (4, 5, 6)
+    assert sum(isinstance(m, nn.BatchNorm1d) for m in projector.modules()) == 2

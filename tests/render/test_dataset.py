@@ -1,0 +1,392 @@
+"""A rendered folder is a function of its arguments: whatever the workers, shards and interruptions."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+
+import vsie
+from vsie.render import clips, families, trajectories
+from vsie.render.dataset import parse_shard, render_dataset
+
+NAMES = ("chair", "sofa")
+SMALL = {
+    "objects": 4,
+    "clips_per_object": 2,
+    "frames": 3,
+    "size": 24,
+    "trajectory": "turntable",
+    "seed": 7,
+    "workers": 1,
+    "families": NAMES,
+    "supersample": 1,
+    "val_fraction": 0.5,
+    "progress": False,
+}
+
+
+def render(out: Path, **changes) -> Path:
+    return render_dataset(out=out, **{**SMALL, **changes})
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a data set but the shards' own manifests, by relative path."""
+    files = [path for path in sorted(out.rglob("*")) if path.is_file() and ".shard-" not in path.name]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+def rows(manifest: Path) -> list[dict[str, str]]:
+    with open(manifest, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def decode(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def start(folder: Path, **changes) -> subprocess.Popen:
+    """A process of its own that renders into `folder`/set, returned when the first clips are there."""
+    script = folder / "program.py"
+    script.write_text(f"""
+from vsie.render.dataset import render_dataset
+if __name__ == "__main__":
+    render_dataset(out={str(folder / "set")!r}, **{ {**SMALL, **changes}!r})
+""")
+    environment = {**os.environ, "PYTHONPATH": str(Path(vsie.__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    )
+    while len(list((folder / "set").glob("clips/*/*.mp4"))) < 3 and process.poll() is None:
+        time.sleep(0.005)
+    return process
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "set"
+    render(out)
+    return out
+
+
+def test_folder_holds_what_the_contract_says(reference):
+    table = rows(reference / "manifest.csv")
+    assert list(table[0]) == ["path", "label", "object", "clip", "split", "poses"]
+    assert len(table) == 8
+    assert (reference / "classes.txt").read_text().splitlines() == list(NAMES)
+    for row in table:
+        assert row["object"].startswith(NAMES[int(row["label"])])
+        assert row["path"] == f"clips/{row['object']}/{row['clip']}.mp4"
+        assert decode(reference / row["path"]).shape == (3, 24, 24, 3)
+        with np.load(reference / row["poses"]) as archive:
+            assert {name: (archive[name].shape, archive[name].dtype.name) for name in archive} == {
+                "times": ((3,), "float64"),
+                "object_in_camera": ((3, 4, 4), "float64"),
+                "intrinsics": ((3, 3), "float64"),
+                "latents": ((3, 7), "float64"),
+            }
+            np.testing.assert_array_equal(archive["times"], np.arange(3) / 8)
+    summary = json.loads((reference / "dataset.json").read_text())
+    assert summary["seed"] == 7 and summary["licence"].startswith("Apache-2.0") and summary["arguments"]["size"] == 24
+    assert summary["counts"] == {
+        "objects": 4,
+        "clips": 8,
+        "frames": 24,
+        "splits": {"train": 2, "val": 2},
+        "classes": {"chair": 2, "sofa": 2},
+    }
+
+
+def test_clips_of_an_object_differ_in_light_and_motion_but_not_within_a_clip(reference):
+    latents = [np.load(reference / row["poses"])["latents"] for row in rows(reference / "manifest.csv")]
+    for clip in latents:
+        assert (clip[:, 3:] == clip[0, 3:]).all()
+        assert len(np.unique(clip[:, 2])) == 3
+    assert len({tuple(clip[0]) for clip in latents}) == len(latents)
+
+
+def test_same_bytes_from_two_workers(reference, tmp_path):
+    render(tmp_path / "set", workers=2)
+    assert contents(tmp_path / "set") == contents(reference)
+
+
+def test_same_bytes_from_shards_in_any_order_and_no_manifest_before_the_last(reference, tmp_path):
+    out = tmp_path / "set"
+    assert render(out, shard=(2, 3)).name == "manifest.shard-2-of-3.csv"
+    assert render(out, shard=(0, 3)).name == "manifest.shard-0-of-3.csv"
+    assert not (out / "manifest.csv").exists() and not (out / "dataset.json").exists()
+    assert render(out, shard=(1, 3)) == out / "manifest.csv"
+    assert contents(out) == contents(reference)
+
+
+def test_another_seed_gives_other_pictures_and_other_lights(reference, tmp_path):
+    render(tmp_path / "set", seed=8, objects=1, clips_per_object=1)
+    ours, theirs = contents(tmp_path / "set"), contents(reference)
+    for name in ("clips/chair_000000/0.mp4", "clips/chair_000000/0.npz"):
+        assert ours[name] != theirs[name]
+
+
+def test_killed_and_started_again_gives_the_same_bytes(tmp_path):
+    """SIGKILL in the middle, two workers: no orphan goes on; the second run ends with an untouched run's bytes."""
+    changes = {"objects": 12, "clips_per_object": 3, "frames": 12, "size": 32, "supersample": 2, "workers": 2}
+    process = start(tmp_path, **changes)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)  # the workers hold the pipe too: it ends when the last of them has gone
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").glob("clips/*/*.mp4")}
+    assert 3 <= len(before) < 36 and not (tmp_path / "set" / "manifest.csv").exists()
+    (next(iter(before)).parent / ".9.99999999.partial.mp4").write_bytes(b"half")
+    next(iter(before)).with_suffix(".npz").unlink()
+    render(tmp_path / "set", **changes)
+    render(tmp_path / "whole", **{**changes, "workers": 1})
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+    kept = [path for path, stamp in before.items() if path.stat().st_mtime_ns == stamp]
+    assert len(kept) == len(before) - 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_stop_cleanly_and_say_how_to_go_on(tmp_path, number, workers):
+    process = start(tmp_path, objects=4000, workers=workers)
+    os.killpg(process.pid, number)  # as a terminal and as SLURM do it: to the workers too
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name}" in errors and "start again to continue" in errors and "Traceback" not in errors
+    assert not list((tmp_path / "set").rglob("*.partial*")) and not (tmp_path / "set" / "manifest.csv").exists()
+    for base in {path.with_suffix("") for path in (tmp_path / "set").glob("clips/*/*.mp4")}:
+        assert np.load(base.with_suffix(".npz"))["times"].shape == (3,) and len(decode(base.with_suffix(".mp4"))) == 3
+
+
+def test_a_killed_worker_is_an_error_and_not_a_hang(tmp_path):
+    process = start(tmp_path, objects=4000, workers=2)
+    children = Path(f"/proc/{process.pid}/task").glob("*/children")
+    workers = [int(child) for path in children for child in path.read_text().split()]
+    rendering = [child for child in workers if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    os.kill(rendering[-1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "RuntimeError: a render process died" in errors and "start again to continue" in errors
+    assert not list((tmp_path / "set").rglob("*.partial*"))
+
+
+def test_done_is_done(reference):
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*.mp4")}
+    assert render(reference) == reference / "manifest.csv"
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*.mp4")} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 8}, r"\(seed: found 7, expected 8\)"),
+        ({"families": ["sofa", "chair"]}, r"families: found \['chair', 'sofa'\], expected \['sofa', 'chair'\]"),
+        ({"objects": 5, "size": 32}, r"size: found 24, expected 32; objects: found 4, expected 5"),
+        ({"auxiliary": ["mask"]}, r"auxiliary: found \[\], expected \['mask'\]"),
+    ],
+)
+def test_other_arguments_are_refused_by_name(reference, changes, message):
+    before = contents(reference)
+    with pytest.raises(ValueError, match=message):
+        render(reference, **changes)
+    assert contents(reference) == before
+
+
+def test_overwrite_replaces_our_own_folder_and_never_another(tmp_path):
+    small = {"objects": 1, "clips_per_object": 1}
+    render(tmp_path / "set", **small)
+    render(tmp_path / "set", **small, seed=9, overwrite=True)
+    render(tmp_path / "fresh", **small, seed=9)
+    assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").write_bytes(b"dear")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match=r"photos holds 'holiday.jpg'"):
+            render(tmp_path / "photos", **small, overwrite=overwrite)
+    assert list((tmp_path / "photos").iterdir()) == [tmp_path / "photos" / "holiday.jpg"]
+    with pytest.raises(FileExistsError, match="is a file"):
+        render(tmp_path / "photos" / "holiday.jpg", **small)
+
+
+def test_splits_are_by_object_and_balanced_over_classes(tmp_path, monkeypatch):
+    from vsie.render import pool
+
+    monkeypatch.setattr(pool, "run", lambda *unused, **also: None)  # the plan alone: no picture is needed
+    names = families.names()
+    table = rows(render(tmp_path / "many", objects=10 * len(names), families=None, val_fraction=0.2))
+    splits = {row["object"]: (row["split"], row["label"]) for row in table}
+    assert all(splits[row["object"]][0] == row["split"] for row in table)
+    held_out = Counter(label for split, label in splits.values() if split == "val")
+    assert held_out == {str(label): 2 for label in range(len(names))}
+    few, more = (
+        {row["object"]: row["split"] for row in rows(render(tmp_path / str(count), objects=count, val_fraction=0.2))}
+        for count in (10, 20)
+    )
+    assert list(few.values()).count("val") == 2 and few.items() <= more.items()
+    none = rows(render(tmp_path / "none", val_fraction=0.0))
+    assert {row["split"] for row in none} == {"train"}
+
+
+@pytest.mark.parametrize("trajectory", trajectories.KINDS)
+def test_poses_agree_with_what_the_pictures_show(tmp_path, trajectory):
+    """The mesh's vertices, projected with the written pose and intrinsics, fill the mask's box; depth is theirs too."""
+    auxiliary = ["mask", "depth", "normals"] + (["flow", "occlusion"] if trajectory != "views" else [])
+    changes = {"objects": 1, "clips_per_object": 1, "size": 64, "trajectory": trajectory, "auxiliary": auxiliary}
+    out = render(tmp_path / "set", **changes).parent
+    mesh = families.build("chair", clips.generator(7, 0))
+    points = np.c_[mesh.vertices[mesh.faces.ravel()], np.ones(mesh.faces.size)]
+    with np.load(out / "clips/chair_000000/0.npz") as archive:
+        arrays = dict(archive)
+    assert arrays["normals"].dtype == np.float16 and arrays["mask"].shape == (3, 64, 64)
+    if trajectory != "views":
+        assert arrays["flow"].shape == (2, 64, 64, 2) and arrays["occlusion"].dtype == bool
+    video = decode(out / "clips/chair_000000/0.mp4").astype(float)
+    frames = zip(arrays["object_in_camera"], arrays["mask"], arrays["depth"], video, strict=True)
+    for pose, mask, depth, picture in frames:
+        seen = points @ pose.T
+        pixels = (seen[:, :3] / seen[:, 2:3]) @ arrays["intrinsics"].T
+        row, column = np.nonzero(mask)
+        box = np.array([column.min(), row.min(), column.max() + 1, row.max() + 1])
+        expected = np.concatenate([pixels[:, :2].min(0), pixels[:, :2].max(0)])
+        assert np.abs(box - expected).max() <= 1.5
+        near, far = depth[mask].min(), depth[mask].max()
+        assert seen[:, 2].min() - 1e-4 <= near and far <= seen[:, 2].max() + 1e-4
+        assert np.isinf(depth[~mask]).all()
+        assert np.linalg.norm(picture[mask].mean(0) - picture[~mask].mean(0)) > 10
+    if trajectory == "views":
+        assert len(np.unique(arrays["latents"][:, 3])) == 3  # 3DIEBench: each view has its own light and floor
+
+
+def test_views_picture_has_the_light_of_its_own_latents(tmp_path):
+    from vsie.render import Light, Renderer
+
+    out = render(tmp_path / "set", objects=1, clips_per_object=1, size=64, trajectory="views").parent
+    latents = np.load(out / "clips/chair_000000/0.npz")["latents"]
+    renderer = Renderer(families.build("chair", clips.generator(7, 0)), size=64, supersample=1)
+    rotations = trajectories.Rotation.from_euler("xyz", latents[:, :3]).as_matrix()
+    for latent, rotation, seen in zip(latents, rotations, decode(out / "clips/chair_000000/0.mp4"), strict=True):
+        true = renderer.render(rotation, Light(*latent[3:])).rgb
+        assert np.abs(true.astype(float) - seen).mean() < 4
+
+
+def test_video_keeps_the_colours_and_has_short_groups():
+    ramp = np.linspace(0, 255, 64)
+    still = np.stack([np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 128.0)], -1)
+    frames = np.stack([np.roll(still, 2 * shift, axis=1) for shift in range(9)]).astype(np.uint8)
+    encoded = clips.encode_video(frames, 8.0)
+    assert encoded == clips.encode_video(frames, 8.0)
+    with av.open(io.BytesIO(encoded)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 8)
+        decoded = list(container.decode(video=0))
+    assert [bool(frame.key_frame) for frame in decoded] == [index % 4 == 0 for index in range(9)]
+    assert PictureType.B not in {frame.pict_type for frame in decoded}
+    np.testing.assert_allclose([frame.time for frame in decoded], np.arange(9) / 8)
+    error = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded]).astype(float) - frames
+    assert np.abs(error).mean() < 3
+
+
+def test_archive_has_no_dates(monkeypatch):
+    arrays = {"times": np.arange(3.0), "mask": np.ones((3, 8, 8), bool)}
+    first = clips.archive_bytes(arrays, compress=True)
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    assert clips.archive_bytes(arrays, compress=True) == first
+    with np.load(io.BytesIO(first)) as archive:
+        np.testing.assert_array_equal(archive["mask"], arrays["mask"])
+
+
+def write_meshes(root: Path) -> None:
+    import trimesh
+
+    shapes = {"box/red.obj": trimesh.creation.box(), "ball/a/model.ply": trimesh.creation.icosphere(1)}
+    for name, shape in shapes.items():
+        (root / name).parent.mkdir(parents=True)
+        shape.export(root / name)
+
+
+def test_meshes_from_files_take_the_same_way(tmp_path):
+    write_meshes(tmp_path / "meshes")
+    changes = {"objects": None, "families": None, "meshes": tmp_path / "meshes"}
+    out = render(tmp_path / "set", **changes).parent
+    assert (out / "classes.txt").read_text().split() == ["ball", "box"]
+    assert {row["object"] for row in rows(out / "manifest.csv")} == {"ball_a_model", "box_red"}
+    assert "their licence" in json.loads((out / "dataset.json").read_text())["licence"]
+    assert len(rows(render(tmp_path / "first", **{**changes, "objects": 1}))) == 2
+    (tmp_path / "meshes/box/red.obj").write_text("v 0 0 nonsense\n")
+    with pytest.raises((ValueError, RuntimeError), match=r"object box_red .*red\.obj"):
+        render(tmp_path / "broken", **changes)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        render(tmp_path / "broken", **{**changes, "meshes": tmp_path / "nowhere"})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no .obj"):
+        render(tmp_path / "broken", **{**changes, "meshes": tmp_path / "empty"})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_object_is_named(tmp_path, workers):
+    write_meshes(tmp_path / "meshes")
+    (tmp_path / "meshes/box/red.obj").write_text("nothing\n")
+    with pytest.raises((ValueError, RuntimeError), match=r"object box_red \(number 1, from .*red\.obj\)"):
+        render(tmp_path / "set", objects=None, families=None, meshes=tmp_path / "meshes", workers=workers)
+    assert not (tmp_path / "set" / "manifest.csv").exists()
+
+
+def test_full_disk_is_one_clear_error_with_nothing_half_written(tmp_path, monkeypatch):
+    write, written = Path.write_bytes, []
+
+    def full(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) == 4:
+            write(path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"no space left.*object chair_000000.*start again") as caught:
+        render(tmp_path / "set")
+    assert caught.value.errno == errno.ENOSPC
+    files = sorted(path.name for path in (tmp_path / "set/clips").rglob("*") if path.is_file())
+    assert files == ["0.mp4", "0.npz", "1.npz"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 33}, "size is 33, expected an even"),
+        ({"frames": 0}, "frames is 0"),
+        ({"objects": 0}, "objects is 0"),
+        ({"objects": None}, "objects is null"),
+        ({"workers": 0}, "workers is 0"),
+        ({"fps": 0.0}, "fps is 0"),
+        ({"trajectory": "spin"}, "trajectory is 'spin'.*tumble"),
+        ({"families": ["chair", "unicorn"]}, "families names 'unicorn'"),
+        ({"families": ["chair", "chair"]}, "none twice"),
+        ({"auxiliary": ["albedo"]}, "auxiliary names 'albedo'"),
+        ({"auxiliary": ["flow"], "trajectory": "views"}, "trajectory=views"),
+        ({"shard": (3, 3)}, "shard is 3/3"),
+        ({"val_fraction": 1.0}, "val_fraction is 1.0"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        render(tmp_path / "set", **changes)
+    assert not (tmp_path / "set").exists()
+
+
+def test_shards_are_read_from_text():
+    assert parse_shard("2/8") == (2, 8)
+    for text in ("8/8", "1", "a/b", "-1/4"):
+        with pytest.raises(ValueError, match="expected i/n"):
+            parse_shard(text)

@@ -1,0 +1,95 @@
+"""Every term against a slow reference written out in loops."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from vsie import objectives
+
+
+@pytest.fixture
+def views() -> torch.Tensor:
+    return torch.randn(5, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_invariance_is_the_mean_squared_distance_of_all_pairs(views):
+    slow = [(v[i] - v[j]).square().mean() for v in views for i, j in itertools.permutations(range(4), 2)]
+    assert objectives.Invariance()(views).item() == pytest.approx(torch.stack(slow).mean().item(), rel=1e-10)
+
+
+def test_variance_is_a_hinge_on_the_standard_deviation(views):
+    rows = 0.3 * views.flatten(0, 1)
+    slow = sum(max(0.0, 1 - math.sqrt(rows[:, i].var().item() + 1e-4)) for i in range(6)) / 6
+    assert objectives.Variance()(rows).item() == pytest.approx(slow)
+    assert objectives.Variance(half=True)(rows).item() == pytest.approx(slow / 2)
+    assert objectives.Variance()(100 * rows).item() == 0
+
+
+def test_covariance_sums_squared_off_diagonals_over_d(views):
+    rows = views.flatten(0, 1)
+    matrix = torch.cov(rows.T)
+    slow = sum(matrix[i, j].item() ** 2 for i in range(6) for j in range(6) if i != j) / 6
+    assert objectives.Covariance()(rows).item() == pytest.approx(slow)
+
+
+def test_cross_covariance_is_mean_squared_correlation(views):
+    rows = views.flatten(0, 1)
+    matrix = torch.corrcoef(rows.T)[:2, 2:]
+    assert objectives.CrossCovariance()(rows[:, :2], rows[:, 2:]).item() == pytest.approx(matrix.square().mean().item(), rel=1e-3)
+
+
+def test_equivariance_error_leaves_the_diagonal_out(views):
+    predicted = torch.randn(5, 4, 4, 6, dtype=torch.float64)
+    slow = [(predicted[b, i, j] - views[b, j]).square().mean() for b in range(5) for i, j in itertools.permutations(range(4), 2)]
+    assert objectives.EquivarianceError()(predicted, views).item() == pytest.approx(torch.stack(slow).mean().item())
+
+
+def test_equivariance_contrast_is_info_nce_among_the_objects_other_views(views):
+    predicted = torch.randn(5, 4, 4, 6, dtype=torch.float64)
+    cosine = torch.nn.functional.cosine_similarity
+    slow = []
+    for b in range(5):
+        for source, target in itertools.permutations(range(4), 2):
+            logits = {c: (cosine(predicted[b, source, target], views[b, c], dim=0) / 0.1).item() for c in range(4) if c != source}
+            slow.append(math.log(sum(math.exp(v) for v in logits.values())) - logits[target])
+    assert objectives.EquivarianceContrast(temperature=0.1)(predicted, views).item() == pytest.approx(sum(slow) / len(slow), rel=1e-5)
+
+
+def test_equivariance_contrast_wins_nothing_by_predicting_no_change(views):
+    ignorant = views[:, :, None].expand(-1, -1, 4, -1)
+    assert objectives.EquivarianceContrast()(ignorant, views).item() > math.log(3)
+
+
+def test_equivariance_contrast_has_finite_gradients(views):
+    views.requires_grad_()
+    objectives.EquivarianceContrast()(views[:, None].expand(-1, 4, -1, -1), views).backward()
+    assert views.grad.isfinite().all()
+
+
+def test_object_contrast_has_every_other_view_as_positive(views):
+    unit = torch.nn.functional.normalize(views, dim=-1)
+    slow = []
+    for b, (i, j) in itertools.product(range(5), itertools.permutations(range(4), 2)):
+        positive = math.exp((unit[b, i] @ unit[b, j] / 0.2).item())
+        negatives = sum(math.exp((unit[b, i] @ unit[o, k] / 0.2).item()) for o in range(5) if o != b for k in range(4))
+        slow.append(-math.log(positive / (positive + negatives)))
+    assert objectives.ObjectContrast(temperature=0.2)(views).item() == pytest.approx(sum(slow) / len(slow), rel=1e-5)
+
+
+def test_within_object_share_is_zero_for_invariant_and_one_for_objectless():
+    share = objectives.WithinObjectShare()
+    objects = torch.randn(50, 1, 6)
+    assert share(objects.expand(-1, 8, -1)).item() == pytest.approx(0, abs=1e-6)
+    assert share(torch.randn(1, 8, 6).expand(50, -1, -1)).item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("term, least", [(objectives.Invariance(), 2), (objectives.EquivarianceContrast(), 3)])
+def test_too_few_views_are_refused(term, least):
+    views = torch.randn(3, least - 1, 4)
+    arguments = (views,) if least == 2 else (views[:, :, None].expand(-1, -1, least - 1, -1), views)
+    with pytest.raises(ValueError, match=f"at least {least} views"):
+        term(*arguments)

@@ -1,0 +1,102 @@
+"""What is saved of a run and how it is loaded, strictly: training, features and `vsie.load` all stand on this.
+
+A checkpoint is a folder: `model.safetensors` (weights and buffers), `config.yaml` (the run's whole config, readable) and
+`state.pt` (optimiser, probes, random generators, step; loaded with `weights_only=True`, so never code). A new checkpoint
+is written beside the old one and takes its place by renames: at every instant one of them is whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from vsie.files import atomic_path
+
+FOLDER = "checkpoint"
+PREVIOUS = ".checkpoint.previous"
+FILES = ("model.safetensors", "config.yaml", "state.pt")
+
+
+def save(run: Path, model: nn.Module, config: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
+    """Write the run's checkpoint in place of the one before. Returns its folder."""
+    folder, previous = run / FOLDER, run / PREVIOUS
+    locate(run, missing_ok=True)  # if a kill came between two renames, put the old one back first
+    upcoming = run / ".checkpoint.next"
+    shutil.rmtree(upcoming, ignore_errors=True)
+    with atomic_path(upcoming) as temporary:
+        temporary.mkdir(parents=True)
+        tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+        save_file(tensors, temporary / FILES[0])
+        (temporary / FILES[1]).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        torch.save(dict(state), temporary / FILES[2])
+    if folder.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    upcoming.rename(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+    return folder
+
+
+def locate(run: Path, *, missing_ok: bool = False) -> Path | None:
+    """The whole checkpoint of a run folder (or the folder itself when it is a checkpoint).
+
+    Raises:
+        FileNotFoundError: Nothing there, unless `missing_ok`; the message names what was looked for.
+    """
+    run = Path(run)
+    if (run / FILES[0]).is_file():
+        return run
+    folder, previous = run / FOLDER, run / PREVIOUS
+    if not folder.exists() and previous.exists():
+        previous.rename(folder)
+    if all((folder / name).is_file() for name in FILES):
+        return folder
+    if missing_ok:
+        return None
+    raise FileNotFoundError(f"{run} holds no checkpoint: expected {FOLDER}/{{{','.join(FILES)}}} in it")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The config that a run's checkpoint was made with."""
+    folder = locate(run)
+    config = yaml.safe_load((folder / FILES[1]).read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or not {"encoder", "method", "conditioning", "predictor"} <= config.keys():
+        raise ValueError(f"{folder / FILES[1]} is not the config of a vsie run")
+    return config
+
+
+def load_weights(run: Path, model: nn.Module) -> None:
+    """Load the weights of a run into `model`, strictly.
+
+    Raises:
+        ValueError: The checkpoint is of another model; the tensors that are missing, left over or of another shape are named.
+    """
+    file = locate(run) / FILES[0]
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file} is not a readable checkpoint ({error})") from None
+    own = model.state_dict()
+    wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
+    wrong += [f"left over {name}" for name in tensors.keys() - own.keys()]
+    wrong += [
+        f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape
+    ]  # fmt: skip
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise ValueError(f"{file} is a checkpoint of another model: {'; '.join(sorted(wrong)[:5])}{more}")
+    model.load_state_dict(tensors)
+
+
+def load_state(run: Path) -> dict[str, Any]:
+    """The training state of a run: optimiser, probes, generators, step."""
+    return torch.load(locate(run) / FILES[2], map_location="cpu", weights_only=True)

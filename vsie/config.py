@@ -1,0 +1,363 @@
+"""Configs: dataclass schemas and the one bridge to Hydra. Nothing else under `vsie/` imports Hydra or OmegaConf.
+
+Every tool's YAML in `configs/` is checked against a dataclass here; the options of a method, encoder or predictor are
+checked against the keyword-only constructor of its class, so a new component needs a file and a YAML and no schema. A
+misspelt override stops the run before anything starts and names the nearest key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import os
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+ROOMS = {"method": "methods", "encoder": "encoders", "predictor": "predictors"}  # config group -> folder of vsie/
+
+
+@dataclass
+class RenderConfig:
+    """`tools/render.py`. See `vsie.render.dataset.render_dataset`."""
+
+    out: str | None = None
+    objects: int = 100
+    clips_per_object: int = 4
+    frames: int = 16
+    size: int = 128
+    trajectory: str = "turntable"
+    seed: int = 0
+    workers: int | None = None
+    shard: str = "0/1"
+    families: list[str] | None = None
+    meshes: str | None = None
+    auxiliary: list[str] = field(default_factory=list)
+    supersample: int = 2
+    fps: float = 8.0
+    val_fraction: float = 0.2
+    sheet: str | None = None
+
+
+@dataclass
+class RenderedData:
+    """What to render when `data.root` is not given."""
+
+    objects: int = 1000
+    clips_per_object: int = 4
+    frames: int = 16
+    size: int = 64
+    trajectory: str = "turntable"
+    seed: int = 0
+    families: list[str] | None = None
+    supersample: int = 2
+    workers: int | None = None
+
+
+@dataclass
+class AugmentConfig:
+    """On the device, the same for all frames of a window; see `vsie.data.augment.Augment`. All off: 0."""
+
+    jitter: float = 0.0
+    crop: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+    grey: float = 0.0
+
+
+@dataclass
+class DataConfig:
+    """Where clips come from and how windows are cut from them."""
+
+    root: str | None = None
+    size: int | None = None
+    windows: int = 2
+    frames: int = 4
+    spacing: list[int] = field(default_factory=lambda: [1, 4])
+    cache: bool = True
+    workers: int = 0
+    allowed_skips: float = 0.01
+    render: RenderedData = field(default_factory=RenderedData)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass
+class ConditioningConfig:
+    """See `vsie.methods.conditioning.Conditioning`."""
+
+    encoding: str = "matrix"
+    frame: str = "body"
+    translation: bool = False
+    centred: bool = True
+
+
+@dataclass
+class TrainerConfig:
+    """See `vsie.training.loop.Trainer`."""
+
+    images: int = 1_000_000
+    batch: int = 64
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    weight_decay: float = 1e-4
+    precision: str = "auto"
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    compile: bool = False
+    checkpoint_seconds: float = 60.0
+    log_steps: int = 10
+    tensorboard: bool = False
+
+
+@dataclass
+class TrainConfig:
+    """`tools/train.py`."""
+
+    out: str | None = None
+    seed: int = 0
+    resume: str = "auto"
+    threads: int | None = None
+    protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
+    data: DataConfig = field(default_factory=DataConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    method: Any = None
+    encoder: Any = None
+    predictor: Any = None
+
+
+@dataclass
+class EvaluateConfig:
+    """`tools/evaluate.py`."""
+
+    checkpoint: str = "???"
+    protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
+    out: str | None = None
+    data: str | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+
+@dataclass
+class ExtractConfig:
+    """`tools/extract.py`. See `vsie.features.extract`."""
+
+    checkpoint: str = "???"
+    manifest: str = "???"
+    out: str = "???"
+    split: str | None = None
+    frames: int | None = None
+    spacing: int | None = None
+    stride: int | None = None
+    batch: int = 64
+    overwrite: bool = False
+
+
+@dataclass
+class BenchmarkConfig:
+    """`tools/benchmark.py`."""
+
+    what: str = "all"
+    seconds: float = 4.0
+    out: str | None = None
+
+
+def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+    """Make `main(config)` a command: composed from `configs/<name>.yaml`, checked against `schema`.
+
+    What is given to `main` is an instance of the schema (component groups as plain dicts). ValueError, FileNotFoundError,
+    FileExistsError and OSError end the program with one line and status 2; a wrong override, with the nearest key.
+    """
+    import hydra
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    def decorate(main: Callable[[Any], Any]) -> Callable[[], None]:
+        _register(name, schema)
+
+        @functools.wraps(main)
+        def task(config):
+            return main(OmegaConf.to_object(config))
+
+        def command() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
+            try:
+                _check_keys(name)
+                hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
+            except hydra.errors.HydraException as error:
+                _stop(_explain(error, name))
+            except OmegaConfBaseException as error:
+                _stop(_explain(error, name))
+            except (ValueError, FileNotFoundError, FileExistsError, OSError) as error:
+                if os.environ.get("VSIE_TRACEBACK"):
+                    raise
+                _stop(str(error))
+            except KeyboardInterrupt:
+                _stop("interrupted", 130)
+
+        return command
+
+    return decorate
+
+
+def compose(name: str, overrides: list[str]) -> Any:
+    """The config that `tools/<name>.py` would run with, for Python users and tests.
+
+    Raises:
+        ValueError: An override that does not fit; the nearest key is named.
+    """
+    import hydra
+    from omegaconf import OmegaConf
+
+    schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
+              "benchmark": BenchmarkConfig}[name]  # fmt: skip
+    _register(name, schema)
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            return OmegaConf.to_object(hydra.compose(name, overrides))
+        except hydra.errors.HydraException as error:
+            raise ValueError(_explain(error, name, overrides)) from None
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A config as dicts, lists and scalars, as it is written to `config.yaml`."""
+    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
+
+
+def _stop(message: str, status: int = 2) -> typing.NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def _register(name: str, schema: type) -> None:
+    """Tell Hydra's config store the schemas: the tool's own, and one per component made from its constructor."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name=f"{name}_schema", node=schema)
+    if schema is TrainConfig:
+        from vsie import components
+
+        for group, room in ROOMS.items():
+            for component in components.names(room):
+                store.store(group=group, name=f"{component}_schema", node=_component_schema(room, component))
+
+
+def _component_schema(room: str, name: str) -> type:
+    """A dataclass with the options of a component: what its keyword-only constructor takes."""
+    from vsie import components
+
+    fields: list[Any] = [("name", str, name)]
+    for key, (hint, default) in components.options(components.find(room, name)).items():
+        kind = _storable(hint)
+        if default is inspect.Parameter.empty:
+            fields.append((key, kind, field(default_factory=dict) if typing.get_origin(kind) is dict else "???"))
+        elif isinstance(default, tuple):
+            fields.append((key, kind, field(default_factory=functools.partial(list, default))))
+        else:
+            fields.append((key, kind, default))
+    return dataclasses.make_dataclass(f"{name}_{room}_options", fields)
+
+
+def _storable(hint: Any) -> Any:
+    """The type hint as OmegaConf can hold it: tuples are lists, mappings are dicts."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return list[arguments[0]]
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return dict[arguments[0], arguments[1]]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Optional[_storable(next(a for a in arguments if a is not type(None)))]  # noqa: UP045
+    return hint
+
+
+def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+    """All dotted keys of a composed config."""
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _known(name: str, overrides: list[str]) -> list[str]:
+    """All keys that may be overridden, with the groups chosen on the command line where these exist."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|data|experiment)=\w+", o)]
+    was = GlobalHydra.instance().is_initialized()
+    context = hydra.initialize_config_dir(str(CONFIGS), version_base="1.3") if not was else None
+    try:
+        for attempt in (chosen, []):
+            try:
+                config = hydra.compose(name, attempt)
+                return list(_keys(OmegaConf.to_container(config, resolve=False)))
+            except hydra.errors.HydraException:
+                continue
+        return []
+    finally:
+        if context is not None:
+            GlobalHydra.instance().clear()
+
+
+def _check_keys(name: str) -> None:
+    """Refuse an override whose key is not there, before Hydra makes a folder for the run."""
+    overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+    known = None
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if key.startswith("hydra") or "@" in key or "/" in key:
+            continue
+        known = known if known is not None else _known(name, overrides)
+        groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
+        if known and key not in known and key not in groups:
+            _stop(f"there is no option {key!r}{_nearest(key, [*known, *groups])}; --help shows the groups, --cfg job all options")
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    from vsie.components import nearest
+
+    leaf = {k.rsplit(".", 1)[-1]: k for k in reversed(known)}
+    direct = nearest(key, known)
+    if direct:
+        return direct
+    short = nearest(key.rsplit(".", 1)[-1], leaf)
+    return f" (did you mean {leaf[re.search(chr(39) + '(.*)' + chr(39), short).group(1)]!r}?)" if short else ""
+
+
+def _explain(error: Exception, name: str, overrides: list[str] | None = None) -> str:
+    """Hydra's words for a wrong config, and the nearest key."""
+    text = str(error)
+    cause = error.__cause__ or error.__context__
+    if cause is not None and str(cause).splitlines()[:1] and str(cause).splitlines()[0] not in text:
+        text += f" ({str(cause).splitlines()[0]})"
+    text = " ".join(line.strip() for line in text.splitlines() if line.strip() and "append to your config" not in line)
+    match = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' not in", text)
+    if match:
+        text += _nearest(match.group(1), _known(name, overrides if overrides is not None else sys.argv[1:]))
+    return text
+
+
+def from_plain(config: Mapping[str, Any]) -> TrainConfig:
+    """A training config from the plain dicts that `to_plain` gave."""
+
+    def fill(schema: type, values: Mapping[str, Any]) -> Any:
+        found = {}
+        for entry in dataclasses.fields(schema):
+            if entry.name in values:
+                inner = typing.get_type_hints(schema)[entry.name]
+                found[entry.name] = fill(inner, values[entry.name]) if dataclasses.is_dataclass(inner) else values[entry.name]
+        return schema(**found)
+
+    return fill(TrainConfig, config)

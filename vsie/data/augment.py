@@ -1,0 +1,129 @@
+"""Augmentation on the device, with the same parameters for all frames of a clip (kornia's VideoSequential).
+
+All of it is off by default: rendered clips with poses need none, and a crop moves the camera's principal point without the
+poses knowing. Real video, whose windows share one clip, needs colour at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+THREE_DIE_BENCH = ((0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969))  # mean and standard deviation, RGB in [0, 1]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """Frames as loaded, uint8 (..., T, H, W, 3), as an encoder takes them: float32 (..., 3, T, H, W) in [0, 1]."""
+    return rearrange(frames, "... t h w c -> ... c t h w").to(torch.float32, memory_format=torch.contiguous_format) / 255
+
+
+def normalise(clips: Tensor, mean: Sequence[float] = IMAGENET[0], std: Sequence[float] = IMAGENET[1]) -> Tensor:
+    """``(clips - mean) / std`` per channel of clips (..., 3, T, H, W)."""
+    mean, std = (torch.as_tensor(values, dtype=clips.dtype, device=clips.device)[:, None, None, None] for values in (mean, std))
+    return (clips - mean) / std
+
+
+class Augment(nn.Module):
+    """Random changes of clips (B, 3, T, H, W), float in [0, 1], one draw per clip for all of its frames.
+
+    Args:
+        brightness: Largest relative change, 0 to 1.
+        contrast: Largest relative change, 0 to 1.
+        saturation: Largest relative change, 0 to 1.
+        hue: Largest turn of the hue, 0 to 0.5 of a full turn.
+        jitter_probability: Of changing the colours (the four above) of a clip.
+        gray_probability: Of taking the colours away.
+        crop: Least share of the area that a random resized crop keeps, in (0, 1]; 1 for no crop. The size stays. Poses
+            do not follow.
+        crop_ratio: Least and largest width / height of the crop.
+        blur: Largest standard deviation of a Gaussian blur in pixels (the least is 0.1); 0 for none.
+        blur_probability: Of blurring a clip.
+        noise: Standard deviation of added Gaussian noise (of values in [0, 1]), the same field on all frames; 0 for none.
+        noise_probability: Of adding noise to a clip.
+
+    Raises:
+        ValueError: For a number outside of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+        jitter_probability: float = 1.0,
+        gray_probability: float = 0.0,
+        crop: float = 1.0,
+        crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        blur: float = 0.0,
+        blur_probability: float = 0.5,
+        noise: float = 0.0,
+        noise_probability: float = 1.0,
+    ) -> None:
+        super().__init__()
+        limits = {"hue": (hue, 0.5), "blur": (blur, float("inf")), "noise": (noise, float("inf"))}
+        shares = {
+            "brightness": brightness, "contrast": contrast, "saturation": saturation, "crop": crop,
+            "jitter_probability": jitter_probability, "gray_probability": gray_probability,
+            "blur_probability": blur_probability, "noise_probability": noise_probability,
+        }  # fmt: skip
+        for name, (value, most) in (limits | {name: (value, 1.0) for name, value in shares.items()}).items():
+            if not 0 <= value <= most or (name == "crop" and value == 0):
+                raise ValueError(f"{name} is {value}, expected 0 to {most}" + (", and not 0" if name == "crop" else ""))
+        if not 0 < crop_ratio[0] <= crop_ratio[1]:
+            raise ValueError(f"crop_ratio is {tuple(crop_ratio)}, expected (least, largest) with 0 < least <= largest")
+        self.jitter = (brightness, contrast, saturation, hue)
+        self.jitter_probability, self.gray_probability = jitter_probability, gray_probability
+        self.crop, self.crop_ratio = crop, tuple(crop_ratio)
+        self.blur, self.blur_probability = blur, blur_probability
+        self.noise, self.noise_probability = noise, noise_probability
+        self._changes: dict[tuple[int, int], nn.Module] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is on."""
+        return any(self.jitter) or self.gray_probability > 0 or self.crop < 1 or self.blur > 0 or self.noise > 0
+
+    def forward(self, clips: Tensor, seed: int | torch.Generator) -> Tensor:
+        """Augmented clips, of the shape and dtype of `clips` and in [0, 1].
+
+        Args:
+            clips: (B, 3, T, H, W), float in [0, 1].
+            seed: What the draws are a function of; from a generator one number is taken. torch's own generators are left
+                as they were.
+        """
+        if clips.dim() != 5 or clips.shape[1] != 3 or not clips.is_floating_point():
+            raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}, expected float (B, 3, T, H, W)")
+        if not self.active:
+            return clips
+        if isinstance(seed, torch.Generator):
+            seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
+        size = tuple(clips.shape[-2:])
+        if size not in self._changes:
+            self._changes[size] = self._build(size)
+        devices = [clips.device] if clips.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.manual_seed(seed)
+            return self._changes[size](clips).clamp(0, 1).to(clips.dtype)
+
+    def _build(self, size: tuple[int, int]) -> nn.Module:
+        from kornia import augmentation as kornia
+
+        changes: list[nn.Module] = []
+        if self.crop < 1:
+            changes.append(kornia.RandomResizedCrop(size, scale=(self.crop, 1.0), ratio=self.crop_ratio, p=1.0))
+        if any(self.jitter):
+            changes.append(kornia.ColorJitter(*self.jitter, p=self.jitter_probability))
+        if self.gray_probability > 0:
+            changes.append(kornia.RandomGrayscale(p=self.gray_probability))
+        if self.blur > 0:
+            side = min(2 * round(2 * self.blur) + 1, size[0] - 1 + size[0] % 2, size[1] - 1 + size[1] % 2)
+            changes.append(kornia.RandomGaussianBlur(max(side, 3), (min(0.1, self.blur), self.blur), p=self.blur_probability))
+        if self.noise > 0:
+            changes.append(kornia.RandomGaussianNoise(std=self.noise, p=self.noise_probability))
+        return kornia.VideoSequential(*changes, data_format="BCTHW", same_on_frame=True)

@@ -1,0 +1,38 @@
+"""The contract of every encoder."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """A clip (B, 3, T, H, W), float in [0, 1], to per-step latents (B, S, dim) with S = T / stride (1 for a still).
+
+    Attributes:
+        dim: Width of a latent.
+        stride: Frames per step. A clip of more than one frame must have a multiple of it.
+    """
+
+    dim: int
+    stride: int = 1
+
+    def check(self, clip: Tensor) -> None:
+        """Raise a ValueError unless `clip` is (B, 3, T, H, W) with T = 1 or T divisible by the stride."""
+        if clip.dim() != 5 or clip.shape[1] != 3:
+            raise ValueError(f"an encoder takes clips (B, 3, T, H, W), found {tuple(clip.shape)}")
+        frames = clip.shape[2]
+        if frames != 1 and frames % self.stride:
+            raise ValueError(f"clips of {frames} frames cannot be cut into steps of {self.stride} frames (encoder.stride)")
+
+    def steps(self, frames: int) -> int:
+        """S, how many steps a clip of `frames` frames gives."""
+        return max(1, frames // self.stride)
+
+    def step_times(self, times: Tensor) -> Tensor:
+        """The instant (..., S) of each step, in the unit of `times` (..., T): the mean over the frames it stands for."""
+        frames = times.shape[-1]
+        if frames == 1 or self.stride == 1:
+            return times
+        if frames % self.stride:
+            raise ValueError(f"clips of {frames} frames cannot be cut into steps of {self.stride} frames (encoder.stride)")
+        return times.unflatten(-1, (-1, self.stride)).mean(-1)

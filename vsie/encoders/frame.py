@@ -1,0 +1,125 @@
+"""A 2-D backbone on every frame, then mixing over time: every image network is a video network, T = 1 is a still."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vsie.encoders.base import Encoder
+from vsie.encoders.resnet import SmallResNet
+
+
+class Frame(Encoder):
+    """Per-frame backbone, average pooling, a head, and (optional) attention over the steps of the clip.
+
+    Args:
+        backbone: ``small`` (ours, for small frames and CPUs) or the name of any torchvision classification network.
+        weights: torchvision's name of pretrained weights (``DEFAULT``, ``IMAGENET1K_V1``), or null.
+        dim: Width of the latents; null keeps the backbone's own.
+        mixing: Attention blocks over the steps of a clip. A clip of one frame passes them too, attending to itself.
+        heads: Attention heads.
+        widths: Channels of the small backbone's stages.
+        depths: Blocks of the small backbone's stages after the stem.
+        norm: ``batch`` or ``group`` (small backbone only).
+    """
+
+    stride = 1
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "small",
+        weights: str | None = None,
+        dim: int | None = 256,
+        mixing: int = 0,
+        heads: int = 4,
+        widths: tuple[int, ...] = (16, 32, 64, 128, 256),
+        depths: tuple[int, ...] = (1, 1, 1, 1),
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        if backbone == "small":
+            self.backbone = SmallResNet(widths=widths, depths=depths, norm=norm)
+            features = self.backbone.dim
+        else:
+            self.backbone, features = torchvision_backbone(backbone, weights)
+        self.dim = dim or features
+        self.head = nn.Linear(features, self.dim) if dim else nn.Identity()
+        self.mixing = nn.ModuleList(Mixing(self.dim, heads) for _ in range(mixing))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
+        self.check(clip)
+        images = rearrange(clip, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
+        features = self.backbone((images - 0.5) / 0.25)
+        if features.dim() == 4:
+            features = features.float().mean((2, 3))
+        latents = rearrange(self.head(features), "(b t) d -> b t d", b=len(clip))
+        for block in self.mixing:
+            latents = block(latents)
+        return latents
+
+
+class Mixing(nn.Module):
+    """Attention among the steps of a clip, added to the latents; starts as the identity.
+
+    Steps are told apart by how far they lie from each other (a learned bias per signed distance, in steps), not by their
+    place: a window may start anywhere.
+
+    Args:
+        dim: Width of the latents.
+        heads: Attention heads.
+        reach: Distances beyond this many steps share one bias.
+    """
+
+    def __init__(self, dim: int, heads: int, *, reach: int = 16) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"encoder.dim {dim} is not a multiple of encoder.heads {heads}")
+        self.heads, self.reach = heads, reach
+        self.norm, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.feed = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
+        for layer in (self.out, self.feed[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Latents (B, S, dim) -> (B, S, dim)."""
+        query, key, value = rearrange(self.qkv(self.norm(latents)), "b s (n h d) -> n b h s d", n=3, h=self.heads)
+        steps = torch.arange(latents.shape[1], device=latents.device)
+        distance = (steps[None] - steps[:, None]).clamp(-self.reach, self.reach) + self.reach
+        scores = query @ key.mT / math.sqrt(query.shape[-1]) + self.bias[:, distance]
+        mixed = scores.softmax(-1).to(value.dtype) @ value
+        latents = latents + self.out(rearrange(mixed, "b h s d -> b s (h d)"))
+        return latents + self.feed(latents)
+
+
+def torchvision_backbone(name: str, weights: str | None) -> tuple[nn.Module, int]:
+    """A torchvision classification network without its classifier, and the width of its features.
+
+    Raises:
+        ValueError: torchvision has no such network, or weights cannot be had; the message says what to do.
+    """
+    from torchvision import models
+
+    from vsie.components import nearest
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(f"encoder.backbone {name!r} is not small nor a torchvision network{nearest(name, known)}")
+    try:
+        network = models.get_model(name, weights=weights)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"weights {weights!r} of torchvision's {name} could not be loaded ({error}); use weights=null, or "
+                         "put the file into torch.hub.get_dir()/checkpoints") from error  # fmt: skip
+    for attribute in ("fc", "classifier", "heads", "head"):
+        if hasattr(network, attribute):
+            linear = [layer for layer in getattr(network, attribute).modules() if isinstance(layer, nn.Linear)]
+            if linear:
+                setattr(network, attribute, nn.Flatten(1))
+                return network, linear[0].in_features
+    raise ValueError(f"torchvision's {name} ends in no linear classifier that vsie knows how to take off")

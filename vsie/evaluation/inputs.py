@@ -1,0 +1,143 @@
+"""What every measure is given: the features of a set of clips, and the predictor that steers them.
+
+Notable: `Features` holds each frame twice, encoded alone (`image`) and encoded with its clip around it (`clip`), since
+classification is asked of single frames and tracking of whole clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PARTS = ("inv", "equi", "all")
+SOURCES = ("image", "clip")
+
+
+class Steering(Protocol):
+    """A trained predictor in the form that evaluation needs: ``W(delta) z = sum_k h_k(delta) A_k z``.
+
+    Two members are optional, for a predictor that was given quaternions of either sign (SIE's raw ones, whose sign belongs to
+    the pair and not to the delta): ``pair_coefficients(source, target)`` gives h_k, (..., K), from poses (..., 4, 4), and is
+    then used for steering; ``sign_free = True`` makes the inversion try both signs of h.
+
+    Attributes:
+        similarity: ``cosine`` where the equivariance term is contrastive, ``euclidean`` where it is a squared error.
+        frame: ``body`` or ``camera``, the frame of the deltas.
+    """
+
+    similarity: str
+    frame: str
+
+    def embed(self, equivariant: Tensor) -> Tensor:
+        """Latents (..., d) of the equivariant part to the space (..., e) in which the predictor acts."""
+
+    def expand(self, embedded: Tensor) -> Tensor:
+        """All products A_k z, (..., K, e), of embedded latents (..., e)."""
+
+    def coefficients(self, delta: Tensor) -> Tensor:
+        """h_k(delta), (..., K), of deltas (..., 4, 4) as `vsie.pose.delta` gives them in `frame`."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of N clips of F frames (steps) each.
+
+    Attributes:
+        image: (N, F, D) float32, each frame encoded alone.
+        clip: (N, F, D) float32, each frame encoded with its clip around it; equal to `image` for a still encoder.
+        poses: (N, F, 4, 4) float64, object in camera.
+        times: (N, F) float64 seconds.
+        labels: (N,) int64 class of the object, -1 where there is none.
+        objects: (N,) int64 id of the object; several clips may show one object.
+        clips: (N,) number of the clip within its object.
+        paths: N paths.
+        invariant_dim: The first so many of the D dimensions are the invariant part, the rest the equivariant part.
+    """
+
+    image: np.ndarray
+    clip: np.ndarray
+    poses: np.ndarray
+    times: np.ndarray
+    labels: np.ndarray
+    objects: np.ndarray
+    clips: np.ndarray
+    paths: Sequence[str]
+    invariant_dim: int
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or 0 in self.image.shape:
+            raise ValueError(f"features.image has shape {self.image.shape}, expected (clips, frames, dims), none of them 0")
+        number, frames, dims = self.image.shape
+        expected = {
+            "clip": (number, frames, dims), "poses": (number, frames, 4, 4), "times": (number, frames),
+            "labels": (number,), "objects": (number,), "clips": (number,),
+        }  # fmt: skip
+        for name, shape in expected.items():
+            found = np.shape(getattr(self, name))
+            if found != shape:
+                raise ValueError(f"features.{name} has shape {found}, expected {shape} as features.image is {self.image.shape}")
+        if len(self.paths) != number:
+            raise ValueError(f"features.paths has {len(self.paths)} entries, expected {number}, one per clip")
+        if not 0 <= self.invariant_dim <= dims:
+            raise ValueError(f"features.invariant_dim is {self.invariant_dim}, expected a number from 0 to {dims}")
+
+    @property
+    def frames(self) -> int:
+        """Frames (steps) per clip."""
+        return self.image.shape[1]
+
+    def part(self, name: str, source: str = "image") -> np.ndarray:
+        """One part of the latent, (N, F, d): the first dims (`inv`), the last (`equi`), or both (`all`)."""
+        if name not in PARTS:
+            raise ValueError(f"part is {name!r}, expected one of {', '.join(PARTS)}")
+        if source not in SOURCES:
+            raise ValueError(f"source is {source!r}, expected one of {', '.join(SOURCES)}")
+        values = self.image if source == "image" else self.clip
+        split = {"inv": slice(None, self.invariant_dim), "equi": slice(self.invariant_dim, None), "all": slice(None)}
+        return values[..., split[name]]
+
+    def parts(self) -> tuple[str, ...]:
+        """The parts that have at least one dimension."""
+        dims = self.image.shape[-1]
+        kept = {"inv": self.invariant_dim > 0, "equi": self.invariant_dim < dims, "all": True}
+        return tuple(name for name in PARTS if kept[name])
+
+    def views(self, cap: int | None = None) -> list[np.ndarray]:
+        """Per object the indices of its frames among all N * F, evenly thinned to at most `cap`; objects in sorted order."""
+        frame_objects = np.repeat(self.objects, self.frames)
+        order = np.argsort(frame_objects, kind="stable")
+        _, starts = np.unique(frame_objects[order], return_index=True)
+        groups = np.split(order, starts[1:])
+        if cap is None:
+            return groups
+        return [group[np.linspace(0, len(group) - 1, min(cap, len(group))).round().astype(int)] for group in groups]
+
+
+def check_scorable(features: Features, name: str) -> None:
+    """Refuse features that hold NaN, or a part that is one point: no probe on them means anything.
+
+    Raises:
+        ValueError: Names the set, the source, and the part.
+    """
+    for source in SOURCES:
+        for part in features.parts():
+            values = features.part(part, source).reshape(-1, features.part(part, source).shape[-1])
+            if not np.isfinite(values).all():
+                bad = int((~np.isfinite(values)).any(1).sum())
+                raise ValueError(f"{name} features, part {part} ({source}): {bad} of {len(values)} rows are not finite")
+            spread = float(values.std(0).max())
+            if spread <= 1e-6 * max(1.0, float(np.abs(values).max())):
+                raise ValueError(
+                    f"{name} features, part {part} ({source}) have collapsed: the largest standard deviation of a "
+                    f"dimension is {spread:.1e} (rank 0); there is nothing to score"
+                )
+    rotations = torch.from_numpy(np.ascontiguousarray(features.poses[..., :3, :3]))
+    error = (rotations.mT @ rotations - torch.eye(3, dtype=rotations.dtype)).abs().amax((-1, -2))
+    if not bool((error <= 1e-3).all()):
+        clip, frame = np.argwhere(~(error <= 1e-3).numpy())[0]
+        raise ValueError(f"{name} features, {features.paths[clip]}, frame {frame}: the pose's rotation is not orthonormal")

@@ -1,0 +1,274 @@
+"""How did the object turn between two frames? An MLP probe on the pair of latents, judged on held-out objects.
+
+Notable: the first layer is linear in the pair, so it is applied once per frame and not once per pair, and a batch is all
+ordered pairs among the drawn frames of an object: a probe that sees a million pairs costs seconds on two cores. A tenth of
+the train objects is not fitted but chooses among snapshots of the probe (the constant it starts from is the first).
+The invariant part is judged per frame, before any mean over steps: that is where a leak shows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vsie import pose
+from vsie.evaluation import rotations
+from vsie.evaluation.inputs import Features
+
+TEST_PAIRS_PER_OBJECT = 48
+STEPS = 1200
+SNAPSHOTS = 12
+
+
+class PairProbe(nn.Module):
+    """Two latents to the relative rotation: 2d - 256 - 256 - 13, the first layer factorised over the two frames.
+
+    The 13 outputs are the 9 entries of the rotation matrix, row by row, and the 4 of the quaternion (xyzw), both trained
+    by squared error, so they estimate conditional means: R2 is asked of them as they are, angles of the nearest rotation.
+    """
+
+    def __init__(self, *, dim: int, hidden: int = 256):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+        self.register_buffer("offset", torch.zeros(13))
+        self.source = nn.Linear(dim, hidden)
+        self.target = nn.Linear(dim, hidden, bias=False)
+        self.middle = nn.Linear(hidden, hidden)
+        self.output = nn.Linear(hidden, 13)
+        for layer in (self.source, self.target):  # each sees half of the fan-in
+            nn.init.normal_(layer.weight, std=1 / math.sqrt(dim))
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def frames(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """First-layer terms (N, hidden) of frames (N, d) as source and as target."""
+        standard = (features - self.mean) * self.scale
+        return self.source(standard), self.target(standard)
+
+    def pairs(self, source: Tensor, target: Tensor) -> Tensor:
+        """Outputs (..., 13) of first-layer terms (..., hidden) of the sources and the targets."""
+        middle = nn.functional.gelu(self.middle(nn.functional.gelu(source + target)))
+        return self.output(middle) + self.offset
+
+    @torch.no_grad()
+    def predict(self, features: Tensor, source: Tensor, target: Tensor, *, chunk: int = 16384) -> Tensor:
+        """Outputs (P, 13) for pairs of frames of features (N, d) given by indices (P,)."""
+        first, second = self.frames(features)
+        parts = [
+            self.pairs(first[source[i : i + chunk]], second[target[i : i + chunk]]) for i in range(0, len(source), chunk)
+        ]
+        return torch.cat(parts) if parts else first.new_zeros(0, 13)
+
+
+def entries(output: Tensor) -> Tensor:
+    """The rotation matrices (..., 3, 3), not orthonormal, in outputs (..., 13) of a probe."""
+    return output[..., :9].unflatten(-1, (3, 3))
+
+
+def signed_quaternions(poses: Tensor, reference: Tensor) -> Tensor:
+    """Quaternions (..., 4) of poses (..., 4, 4) in the hemisphere of `reference` (4,).
+
+    The relative quaternion of two such has the sign that SIE conditions on and regresses (on 3DIEBench the mean pose is
+    the reference, and its hemisphere is w >= 0), whichever way the camera stands.
+    """
+    quaternion = pose.to_quaternion(poses[..., :3, :3])
+    return torch.where((quaternion @ reference)[..., None] < 0, -quaternion, quaternion)
+
+
+def mean_quaternion(poses: Tensor) -> Tensor:
+    """The mean orientation (4,) of poses (..., 4, 4): the main eigenvector of the sum of q q^T (Markley et al. 2007)."""
+    quaternion = pose.to_quaternion(poses[..., :3, :3]).reshape(-1, 4)
+    return torch.linalg.eigh(quaternion.mT @ quaternion).eigenvectors[:, -1]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a probe is asked, for frames in one list: poses (N, 4, 4) and signed quaternions (N, 4)."""
+
+    poses: Tensor
+    quaternions: Tensor
+    frame: str
+
+    @classmethod
+    def of(cls, features: Features, *, reference: Tensor, frame: str) -> Targets:
+        poses = torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64))
+        return cls(poses=poses, quaternions=signed_quaternions(poses, reference), frame=frame)
+
+    def rotations(self, source: Tensor, target: Tensor) -> Tensor:
+        """True relative rotations (..., 3, 3) of pairs of frames."""
+        return pose.delta(self.poses[source], self.poses[target], self.frame)[..., :3, :3]
+
+    def numbers(self, source: Tensor, target: Tensor) -> Tensor:
+        """What the 13 outputs should be, (..., 13): vec R and the signed relative quaternion."""
+        relative = self.rotations(source, target)
+        quaternion = pose.canonical(pose.to_quaternion(relative))
+        scalar = (self.quaternions[source] * self.quaternions[target]).sum(-1, keepdim=True)
+        return torch.cat([relative.flatten(-2), torch.where(scalar < 0, -quaternion, quaternion)], -1)
+
+
+def fit(
+    features: Tensor, targets: Targets, groups: list[np.ndarray], *, steps: int = STEPS, objects: int = 24, views: int = 6,
+    rate: float = 2e-3, seed: int = 0,
+) -> PairProbe:  # fmt: skip
+    """Train a pair probe.
+
+    Args:
+        features: (N, d) of all train frames.
+        targets: Of the same frames.
+        groups: Per object the indices of its frames.
+        steps: Optimiser steps (AdamW, warm-up and cosine).
+        objects: Objects per step.
+        views: Frames drawn per object; all their ordered pairs are the batch (24 objects x 6 frames: 720 pairs).
+        rate: Peak learning rate.
+        seed: Of the weights and of the draws.
+    """
+    groups = [torch.from_numpy(group) for group in groups if len(group) > 1]
+    if not groups:
+        raise ValueError("the pair probe needs an object with at least two frames; there is none")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    judges = [groups[i] for i in order[: len(groups) // 10]]
+    groups = [groups[i] for i in order[len(groups) // 10 :]]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        probe = PairProbe(dim=features.shape[1])
+    probe.mean.copy_(features.mean(0))
+    std = features.std(0)
+    probe.scale.copy_(torch.where(std > 1e-6 * std.max(), 1 / std.clamp_min(1e-30), torch.zeros_like(std)))
+    views = min(views, min(len(group) for group in groups))
+    first, second = (~torch.eye(views, dtype=torch.bool)).nonzero(as_tuple=True)
+    sample_source, sample_target = _draw_pairs(groups, 8, generator)
+    probe.offset.copy_(targets.numbers(sample_source, sample_target).mean(0))
+    optimiser = torch.optim.AdamW(probe.parameters(), lr=rate, weight_decay=1e-2, fused=True)
+    warm = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda t: min(1.0, (t + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, t / steps)))
+    )
+    keep = _Keep(probe, features, targets, judges, generator)
+    with torch.enable_grad():
+        for step in range(steps):
+            if step % max(1, steps // SNAPSHOTS) == 0:
+                keep.look()
+            chosen = torch.randint(len(groups), (objects,), generator=generator).tolist()
+            index = torch.stack([groups[i][torch.randperm(len(groups[i]), generator=generator)[:views]] for i in chosen])
+            source, target = probe.frames(features[index.flatten()])
+            source, target = source.unflatten(0, index.shape), target.unflatten(0, index.shape)
+            output = probe.pairs(source[:, first], target[:, second])
+            wanted = targets.numbers(index[:, first], index[:, second]).to(output.dtype)
+            loss = (output - wanted).square().sum(-1).mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    keep.look()
+    return keep.best().eval().requires_grad_(False)
+
+
+class _Keep:
+    """Keeps the weights that have the smallest squared error on the judging objects; without judges the last ones."""
+
+    def __init__(self, probe: PairProbe, features: Tensor, targets: Targets, judges: list[Tensor], generator: torch.Generator):
+        self.probe, self.lowest, self.weights = probe, math.inf, None
+        self.pairs = _draw_pairs(judges, 32, generator) if judges else None
+        if self.pairs is not None:
+            index, place = torch.unique(torch.cat(self.pairs), return_inverse=True)
+            self.features, self.place = features[index], place.split(len(self.pairs[0]))
+            self.wanted = targets.numbers(*self.pairs).float()
+
+    def look(self) -> None:
+        """Judge the probe as it is now."""
+        if self.pairs is None:
+            return
+        error = float((self.probe.predict(self.features, *self.place) - self.wanted).square().mean())
+        if error < self.lowest:
+            self.lowest = error
+            self.weights = {name: value.clone() for name, value in self.probe.state_dict().items()}
+
+    def best(self) -> PairProbe:
+        """The probe with the best weights."""
+        if self.weights is not None:
+            self.probe.load_state_dict(self.weights)
+        return self.probe
+
+
+def _draw_pairs(groups: list[Tensor], per_object: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`per_object` ordered pairs of two different frames from each object: indices (P,), (P,)."""
+    sources, targets = [], []
+    for group in groups:
+        first = torch.randint(len(group), (per_object,), generator=generator)
+        shift = torch.randint(1, len(group), (per_object,), generator=generator)
+        sources.append(group[first])
+        targets.append(group[(first + shift) % len(group)])
+    return torch.cat(sources), torch.cat(targets)
+
+
+def fixed_pairs(features: Features, *, per_object: int = TEST_PAIRS_PER_OBJECT, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Seeded pairs of different frames of one object, within and across its clips, the same number from each object.
+
+    Returns:
+        Indices (P,), (P,) into the N * F frames.
+    """
+    groups = [torch.from_numpy(group) for group in features.views() if len(group) > 1]
+    if not groups:
+        raise ValueError("pose is measured on pairs of frames of one object; no object has two frames")
+    return _draw_pairs(groups, per_object, torch.Generator().manual_seed(seed))
+
+
+def flat(features: Features, part: str, source: str) -> Tensor:
+    """One part of all frames as one list, (N * F, d) float32."""
+    values = features.part(part, source)
+    return torch.from_numpy(np.ascontiguousarray(values.reshape(-1, values.shape[-1]), dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Of one predictor on the fixed test pairs: geodesic errors (P,) in degrees, R2 terms, object of every pair (P,)."""
+
+    errors: np.ndarray
+    entries: np.ndarray
+    quaternions: np.ndarray
+    objects: np.ndarray
+
+    def metrics(self) -> dict[str, float]:
+        """The six measures."""
+        return {
+            **rotations.summarise(self.errors),
+            "r2": float(rotations.r2_per_dimension(self.entries.sum(0))),
+            "r2_sie": float(rotations.r2_sie(self.quaternions.sum(0))),
+        }
+
+
+def score(output: Tensor, targets: Targets, source: Tensor, target: Tensor, objects: np.ndarray) -> PairScores:
+    """Scores of outputs (P, 13) for pairs of frames (P,), (P,) whose objects are (P,)."""
+    wanted = targets.numbers(source, target)
+    predicted = pose.project(entries(output).double())
+    return PairScores(
+        errors=rotations.errors_deg(predicted, targets.rotations(source, target)),
+        entries=rotations.r2_sums(output[:, :9], wanted[:, :9]),
+        quaternions=rotations.r2_sums(output[:, 9:], wanted[:, 9:]),
+        objects=objects,
+    )
+
+
+def floors(train: Targets, groups: list[np.ndarray], test: Targets, source: Tensor, target: Tensor, *, seed: int = 0) -> dict:
+    """Scores of who looks at nothing: ``constant`` (the best constant for each measure, found on train pairs; for the
+    two R2 the train mean) and ``identity`` (no rotation)."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    train_source, train_target = _draw_pairs([torch.from_numpy(g) for g in groups if len(g) > 1], 16, generator)
+    numbers = train.numbers(train_source, train_target)
+    true, wanted = test.rotations(source, target), test.numbers(source, target)
+    none = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1], dtype=torch.float64)
+    result = {
+        "constant": rotations.constant_floor(rotations.best_constants(entries(numbers), seed=seed), true),
+        "identity": rotations.summarise(rotations.errors_deg(entries(none).expand(true.shape), true)),
+    }
+    for name, value in (("constant", numbers.mean(0)), ("identity", none)):
+        value = value.expand(wanted.shape)
+        result[name]["r2"] = float(rotations.r2_per_dimension(rotations.r2_sums(value[:, :9], wanted[:, :9]).sum(0)))
+        result[name]["r2_sie"] = float(rotations.r2_sie(rotations.r2_sums(value[:, 9:], wanted[:, 9:]).sum(0)))
+    return result

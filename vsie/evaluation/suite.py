@@ -1,0 +1,312 @@
+"""All questions at once: features and a predictor in, one flat dict of measures out, each with its floors beside it.
+
+Keys: ``classification/{top1,top5,knn,clip_top1}/<part>``, ``pose/{geodesic_median_deg,geodesic_mean_deg,acc@15,acc@30,r2,
+r2_sie}/<part>`` (and ``/inversion`` for the four angles: the predictor inverted on the very same pairs), ``steering/{mrr,
+hit@1,hit@5,pre}``, ``tracking/{probe,inversion}/{rpe_deg@h,rpe_pair_deg@h,drift_deg,drift_pair_deg,closed_loop_deg,
+pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<part>``. Beside a key: ``<key>/floor`` (chance
+or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
+
+Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
+Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from vsie import pose as geometry
+from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, rotations, steering, tracking
+from vsie.evaluation.inputs import Features, Steering, check_scorable
+
+PROTOCOLS = ("classification", "pose", "tracking")
+PROBE_FRAMES = 24_000  # train frames that the pair probes see, evenly over the objects
+
+
+@dataclass
+class Result:
+    """What was measured.
+
+    Attributes:
+        metrics: Flat, see the module's docstring.
+        intervals: ``<key>/low`` and ``<key>/high``: 95 % percentile intervals over objects.
+        arrays: For the figures: ``tracking/{true,probe,inversion}`` trajectories (B, F, 3, 3), ``tracking/index`` (B,) clips,
+            ``tracking/<tracker>/curve`` (F - 1,) drift with horizon, ``tracking/<tracker>/trust`` (B, F, F).
+        notes: Lines about what was left out and why.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, float] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
+        """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""
+        self.metrics[key] = float(value)
+        for name, other in beside.items():
+            self.metrics[f"{key}/{name}"] = float(other)
+        if interval is not None:
+            self.intervals[f"{key}/low"], self.intervals[f"{key}/high"] = interval
+
+
+@dataclass
+class _Task:
+    """What the protocols share, so that no probe is trained twice."""
+
+    train: Features
+    test: Features
+    steering: Steering | None
+    training_deltas: torch.Tensor | None
+    random_init: tuple[Features, Features] | None
+    frame: str
+    seed: int
+    probe_steps: int
+    bar: tqdm
+    result: Result
+    probes: dict = field(default_factory=dict)
+    embedded: torch.Tensor | None = None
+    grid: inversion.Candidates | None = None
+
+    def targets(self) -> tuple[pose.Targets, pose.Targets]:
+        """Of the train and the test frames."""
+        poses = torch.from_numpy(np.ascontiguousarray(self.train.poses.reshape(-1, 4, 4), dtype=np.float64))
+        reference = pose.mean_quaternion(poses)
+        return tuple(pose.Targets.of(f, reference=reference, frame=self.frame) for f in (self.train, self.test))
+
+    def groups(self) -> list[np.ndarray]:
+        """The train frames that probes see, per object."""
+        number = len(np.unique(self.train.objects))
+        return self.train.views(max(2, PROBE_FRAMES // number))
+
+    def probe(self, part: str, initial: str = "trained") -> pose.PairProbe:
+        """The pair probe on a part, of the trained or the random encoder; trained when first asked for."""
+        if (part, initial) not in self.probes:
+            self.bar.set_postfix_str(f"pair probe, {part}, {initial}")
+            features = self.train if initial == "trained" else self.random_init[0]
+            self.probes[part, initial] = pose.fit(
+                pose.flat(features, part, "clip"), self.targets()[0], self.groups(), steps=self.probe_steps, seed=self.seed
+            )
+        return self.probes[part, initial]
+
+    def invertible(self) -> bool:
+        """Whether the predictor can be inverted; prepares the grid and the embedded test frames."""
+        if self.steering is None:
+            return False
+        if self.grid is None:
+            deltas = self.training_deltas
+            if deltas is None:
+                source, target = pose.fixed_pairs(self.train, seed=self.seed)
+                deltas = self.targets()[0].rotations(source, target)
+            self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
+        if self.embedded is None:
+            self.embedded = steering.embed(self.steering, pose.flat(self.test, "equi", "clip"))
+        return True
+
+
+def evaluate(
+    train: Features,
+    test: Features,
+    *,
+    steering: Steering | None = None,
+    training_deltas: np.ndarray | torch.Tensor | None = None,
+    random_init: tuple[Features, Features] | None = None,
+    protocols: Sequence[str] = PROTOCOLS,
+    seed: int = 0,
+    frame: str = "body",
+    probe_steps: int = pose.STEPS,
+    progress: bool = True,
+) -> Result:
+    """Measure what each part of the latent knows, on held-out objects.
+
+    Args:
+        train: Features that probes are fitted on.
+        test: Features of other objects.
+        steering: The predictor; None for a method without one, which is then steered with the identity and not inverted.
+        training_deltas: (M, 4, 4) or (M, 3, 3) deltas seen in training, in `frame`: the span that inversion searches; None
+            takes those between the train frames of an object.
+        random_init: Train and test features of the same clips from the encoder before training.
+        protocols: Which of `PROTOCOLS`.
+        seed: Of probes, pairs and resamples.
+        frame: ``body`` or ``camera``, of all deltas.
+        probe_steps: Optimiser steps of each pair probe; fewer for a quick look only.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: On unknown protocols, sets that share objects or differ in shape, features that are not finite or have
+            collapsed.
+    """
+    unknown = sorted(set(protocols) - set(PROTOCOLS))
+    if unknown:
+        raise ValueError(f"unknown protocol {', '.join(unknown)}; there are {', '.join(PROTOCOLS)}")
+    if steering is not None and steering.frame != frame:
+        raise ValueError(f"the steering's deltas are in the {steering.frame} frame, the evaluation's in the {frame} frame")
+    _check(train, test, random_init)
+    deltas = None if training_deltas is None else torch.as_tensor(training_deltas)
+    chosen = [name for name in PROTOCOLS if name in protocols]
+    bar = tqdm(total=len(chosen), desc="evaluation", disable=not progress, leave=False)
+    task = _Task(train, test, steering, deltas, random_init, frame, seed, probe_steps, bar, Result())
+    with torch.no_grad(), bar:
+        parts = {name: pose.flat(test, name, "clip") for name in test.parts()}
+        task.result.metrics.update(collapse.summary(parts, torch.from_numpy(np.repeat(test.objects, test.frames))))
+        for name in chosen:
+            bar.set_postfix_str(name)
+            {"classification": _classification, "pose": _pose, "tracking": _tracking}[name](task)
+            bar.update()
+    return task.result
+
+
+def _check(train: Features, test: Features, random_init: tuple[Features, Features] | None) -> None:
+    """Refuse what would give wrong numbers."""
+    if train.image.shape[-1] != test.image.shape[-1] or train.invariant_dim != test.invariant_dim:
+        raise ValueError(
+            f"train features have {train.image.shape[-1]} dims ({train.invariant_dim} invariant), "
+            f"test features {test.image.shape[-1]} ({test.invariant_dim}); they should be of one encoder"
+        )
+    shared = np.intersect1d(train.objects, test.objects)
+    if len(shared):
+        raise ValueError(f"{len(shared)} objects are in train and in test, e.g. {shared[0]}; test objects should be held out")
+    check_scorable(train, "train")
+    check_scorable(test, "test")
+    if random_init is not None:
+        for name, own, other in (("train", train, random_init[0]), ("test", test, random_init[1])):
+            if other.poses.shape != own.poses.shape or not np.array_equal(other.objects, own.objects):
+                raise ValueError(f"random_init's {name} features are not of the same clips as the {name} features")
+            check_scorable(other, f"random_init {name}")
+
+
+def _classification(task: _Task) -> None:
+    for name, features in (("train", task.train), ("test", task.test)):
+        if not classification.labelled(features).any():
+            task.result.notes.append(f"classification skipped: no clip of the {name} features has a label")
+            return
+    floors = classification.floors(task.train, task.test)
+    for part in task.test.parts():
+        correct = classification.classify(task.train, task.test, part, seed=task.seed)
+        random = None
+        if task.random_init is not None:
+            random = classification.classify(*task.random_init, part, seed=task.seed)
+        for name, values in correct.values.items():
+            interval = bootstrap.mean_interval(values, correct.objects[name], seed=task.seed)
+            beside = {} if random is None else {"random_init": random.values[name].mean()}
+            task.result.add(f"classification/{name}/{part}", values.mean(), interval, floor=floors[name], **beside)
+
+
+def _pose(task: _Task) -> None:
+    train_targets, test_targets = task.targets()
+    source, target = pose.fixed_pairs(task.test, seed=task.seed)
+    objects = task.test.objects[(source // task.test.frames).numpy()]
+    floors = pose.floors(train_targets, task.groups(), test_targets, source, target, seed=task.seed)
+    for part in task.test.parts():
+        output = task.probe(part).predict(pose.flat(task.test, part, "clip"), source, target)
+        scores = pose.score(output, test_targets, source, target, objects)
+        random = {}
+        if task.random_init is not None:
+            output = task.probe(part, "random").predict(pose.flat(task.random_init[1], part, "clip"), source, target)
+            random = pose.score(output, test_targets, source, target, objects).metrics()
+        intervals = _pose_intervals(scores, task.seed)
+        for name, value in scores.metrics().items():
+            beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
+            if random:
+                beside["random_init"] = random[name]
+            task.result.add(f"pose/{name}/{part}", value, intervals[name], **beside)
+    _steering(task)
+    if not task.invertible():
+        return
+    relative, _ = inversion.invert_pairs(task.steering, task.embedded, source, target, task.grid)
+    errors = rotations.errors_deg(relative, test_targets.rotations(source, target))
+    intervals = _angle_intervals(errors, objects, task.seed)
+    for name, value in rotations.summarise(errors).items():
+        beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
+        task.result.add(f"pose/{name}/inversion", value, intervals[name], **beside)
+
+
+def _angle_intervals(errors: np.ndarray, objects: np.ndarray, seed: int) -> dict[str, tuple[float, float]]:
+    return {
+        "geodesic_median_deg": bootstrap.median_interval(errors, objects, seed=seed),
+        "geodesic_mean_deg": bootstrap.mean_interval(errors, objects, seed=seed),
+        "acc@15": bootstrap.mean_interval(errors <= 15, objects, seed=seed),
+        "acc@30": bootstrap.mean_interval(errors <= 30, objects, seed=seed),
+    }
+
+
+def _pose_intervals(scores: pose.PairScores, seed: int) -> dict[str, tuple[float, float]]:
+    result = _angle_intervals(scores.errors, scores.objects, seed)
+    for name, terms, statistic in (
+        ("r2", scores.entries, rotations.r2_per_dimension), ("r2_sie", scores.quaternions, rotations.r2_sie)
+    ):  # fmt: skip
+        result[name] = bootstrap.sums_interval(bootstrap.group_sums(terms, scores.objects), statistic, seed=seed)
+    return result
+
+
+def _steering(task: _Task) -> None:
+    if task.steering is None:
+        task.result.notes.append("steering: the method has no predictor; the identity predictor on equi is measured instead")
+    if "equi" not in task.test.parts():
+        task.result.notes.append("steering skipped: the latent has no equivariant part")
+        return
+    if max(len(group) for group in task.test.views(steering.VIEWS)) < 3:
+        task.result.notes.append("steering skipped: no test object has three frames")
+        return
+    scores, (errors, objects), floors, embedded = steering.evaluate(task.steering, task.test, frame=task.frame)
+    if task.steering is not None:
+        task.embedded = embedded
+    for name, values in scores.values.items():
+        interval = bootstrap.mean_interval(values, scores.objects, seed=task.seed)
+        beside = {"floor": floors["chance"][name], "identity": floors["identity"][name]}
+        task.result.add(f"steering/{name}", values.mean(), interval, **beside)
+    interval = bootstrap.mean_interval(errors, objects, seed=task.seed)
+    beside = {"floor": floors["chance"]["pre"], "identity": floors["identity"]["pre"]}
+    task.result.add("steering/pre", errors.mean(), interval, **beside)
+
+
+def _tracking(task: _Task) -> None:
+    clips = tracking.Clips.of(task.test)
+    if clips.frames < 2 or task.train.frames < 2:
+        task.result.notes.append("tracking skipped: clips of one frame have nothing to track")
+        return
+    if clips.frames < task.test.frames:
+        task.result.notes.append(f"tracking: clips have {task.test.frames} frames, the first {clips.frames} are tracked")
+    part = "equi" if "equi" in task.test.parts() else "all"
+    total = task.test.frames
+    tracks = {"probe": tracking.by_probe(
+        task.probe(part), pose.flat(task.test, part, "clip"), clips, total_frames=total, frame=task.frame
+    )}  # fmt: skip
+    random = {}
+    if task.random_init is not None:
+        features = pose.flat(task.random_init[1], part, "clip")
+        tracked = tracking.by_probe(task.probe(part, "random"), features, clips, total_frames=total, frame=task.frame)
+        random["probe"] = tracking.score(tracked, clips, task.frame).metrics()
+    if task.invertible():
+        tracks["inversion"] = tracking.by_inversion(task.steering, task.embedded, clips, task.grid, total_frames=total)
+    floors = tracking.floors(task.train, clips, task.frame, seed=task.seed)
+    arrays = task.result.arrays
+    arrays["tracking/index"] = clips.index
+    true = clips.poses[..., :3, :3]
+    start = true[:, :1]
+    arrays["tracking/true"] = (start.mT @ true if task.frame == "body" else true @ start.mT).numpy()
+    for name, tracked in tracks.items():
+        scores = tracking.score(tracked, clips, task.frame)
+        for measure, value in scores.metrics().items():
+            interval, beside = None, {}
+            if measure in scores.errors:
+                interval = bootstrap.median_interval(scores.errors[measure], scores.objects[measure], seed=task.seed)
+                beside = {
+                    key: floors[kind].get(measure, np.nan) for key, kind in (("floor", "constant"), ("identity", "identity"))
+                }
+            if name in random:
+                beside["random_init"] = random[name].get(measure, np.nan)
+            task.result.add(f"tracking/{name}/{measure}", value, interval, **beside)
+        arrays[f"tracking/{name}"] = tracked.trajectory.numpy()
+        arrays[f"tracking/{name}/curve"] = scores.curve
+        arrays[f"tracking/{name}/trust"] = tracked.trust.numpy()
+    arrays["tracking/yaw_axis"] = _axis(true)
+
+
+def _axis(true: torch.Tensor) -> np.ndarray:
+    """Main axis (3,) of the true motion, for plots of the angle about it."""
+    vectors = geometry.log((true[:, :-1].mT @ true[:, 1:]).flatten(0, 1))
+    return torch.linalg.eigh(vectors.mT @ vectors).eigenvectors[:, -1].numpy()

@@ -1,0 +1,176 @@
+"""Features of clips: for evaluation (every frame of every clip) and for downstream use (`tools/extract.py`).
+
+A frame has two latents: encoded *alone* (T = 1), which image-level classification is asked of, and encoded *with its clip
+around it*, in windows shaped like those of training, which tracking is asked of. For a still encoder they are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vsie import checkpoint, pose
+from vsie.encoders.base import Encoder
+from vsie.evaluation.inputs import Features
+from vsie.methods.base import Method, Split
+from vsie.model import build_method
+
+IMAGES = 512  # images per forward pass
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained run, ready to use; `vsie.load(RUN)` gives it.
+
+    Attributes:
+        method: The whole method, in eval mode; it has `embed`, `expand` and `coefficients` for steering.
+        config: The run's config as plain dicts.
+    """
+
+    method: Method
+    config: Mapping[str, Any]
+
+    @property
+    def encoder(self) -> Encoder:
+        """Clip (B, 3, T, H, W), float in [0, 1], to latents (B, S, D)."""
+        return self.method.encoder
+
+    @property
+    def split(self) -> Split:
+        """Latents to (invariant, equivariant)."""
+        return self.method.split
+
+    @torch.inference_mode()
+    def __call__(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips (B, 3, T, H, W), float in [0, 1] -> invariant (B, I), one per clip, and equivariant (B, S, E), one per step."""
+        invariant, equivariant = self.split(self.encoder(clip).float())
+        return invariant.mean(1), equivariant
+
+    @torch.inference_mode()
+    def steer(self, equivariant: Tensor, motion: Tensor) -> Tensor:
+        """Where `motion` (..., 4, 4), in the run's frame, takes equivariant parts (..., E): embedded predictions (..., e)."""
+        embedded = self.method.embed(equivariant)
+        return (self.method.coefficients(motion)[..., None, :] @ self.method.expand(embedded)).squeeze(-2)
+
+
+def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:
+    """Load a run folder (or a checkpoint folder), strictly and without Hydra.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint in it.
+        ValueError: Config and weights do not fit; what differs is named.
+    """
+    config = checkpoint.read_config(Path(run))
+    plain = {**config, "encoder": {**config["encoder"]}}
+    if plain["encoder"].get("weights"):
+        plain["encoder"]["weights"] = None  # the checkpoint has them: nothing is downloaded
+    method = build_method(plain)
+    checkpoint.load_weights(Path(run), method)
+    return Model(method.to(device).eval(), config)
+
+
+def covering(length: int, frames: int) -> np.ndarray:
+    """Windows (W, frames) of evenly spaced frames that together hold every frame of a clip, as training saw them.
+
+    The spacing is the widest that fits. Where `frames` does not divide `length` the last windows share frames with others;
+    a clip shorter than a window gives one window that holds its last frame.
+    """
+    if length <= frames:
+        return np.minimum(np.arange(frames), length - 1)[None]
+    spacing = length // frames
+    block = spacing * frames
+    starts = [base + offset for base in range(0, length - block + 1, block) for offset in range(spacing)]
+    if length % block:
+        starts += [length - block + offset for offset in range(spacing)]
+    return np.array(starts)[:, None] + spacing * np.arange(frames)[None]
+
+
+@torch.inference_mode()
+def encode(encoder: nn.Module, images: Tensor, *, precision: str = "32-true") -> Tensor:
+    """Latents (B, S, D), float32, of clips (B, T, H, W, 3) uint8 on the encoder's device, in bounded memory."""
+    device = next(encoder.parameters()).device
+    chunk = max(1, IMAGES // images.shape[1])
+    parts = []
+    for clip in images.split(chunk):
+        clip = rearrange(clip.to(device), "b t h w c -> b c t h w").float().div_(255)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            parts.append(encoder(clip).float())
+    return torch.cat(parts)
+
+
+def encode_clip(encoder: Encoder, video: Tensor, frames: int, *, precision: str = "32-true") -> tuple[Tensor, Tensor]:
+    """Every step of clips (N, F, H, W, 3) uint8, alone and in context.
+
+    Args:
+        encoder: In eval mode.
+        video: Clips of one length.
+        frames: T of the training windows.
+
+    Returns:
+        Latents (N, S, D) of single frames and of steps in context; S = F for encoders of stride 1, else F // stride, and the
+        single frames are those in the middle of each step.
+    """
+    count, length = video.shape[:2]
+    if encoder.stride > 1:
+        usable = length - length % encoder.stride
+        context = encode(encoder, video[:, :usable], precision=precision)
+        middle = torch.arange(usable // encoder.stride) * encoder.stride + encoder.stride // 2
+        alone = encode(encoder, rearrange(video[:, middle], "n s h w c -> (n s) 1 h w c"), precision=precision)
+        return rearrange(alone, "(n s) 1 d -> n s d", n=count), context
+    alone = encode(encoder, rearrange(video, "n f h w c -> (n f) 1 h w c"), precision=precision)
+    alone = rearrange(alone, "(n f) 1 d -> n f d", n=count)
+    if frames == 1:
+        return alone, alone
+    windows = torch.from_numpy(covering(length, frames))
+    latents = encode(encoder, rearrange(video[:, windows], "n w t h w2 c -> (n w) t h w2 c"), precision=precision)
+    latents = rearrange(latents, "(n w) t d -> n (w t) d", n=count)
+    context = torch.empty_like(alone)
+    context[:, windows.flatten().flip(0)] = latents.flip(1)  # where two windows hold a frame, the first one counts
+    return alone, context
+
+
+def evaluation_features(
+    method: Method, dataset, *, frames: int, precision: str = "32-true", description: str = "features"
+) -> Features:
+    """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length)."""
+    encoder = method.encoder
+    was_training = method.training
+    method.eval()
+    columns: dict[str, list] = {name: [] for name in ("image", "clip", "poses", "times", "labels", "objects", "clips", "paths")}
+    batch = max(1, IMAGES // frames)
+    for items in tqdm(list(_chunks(len(dataset), batch)), desc=description, unit="batch", mininterval=1):
+        clips = [dataset[i] for i in items]
+        lengths = {len(clip["frames"]) for clip in clips}
+        if len(lengths) > 1:
+            raise ValueError(f"evaluation needs clips of one length, found {sorted(lengths)} frames, such as {clips[0]['path']}")
+        video = torch.stack([torch.as_tensor(clip["frames"]) for clip in clips])
+        alone, context = encode_clip(encoder, video, frames, precision=precision)
+        times = torch.stack([torch.as_tensor(clip["times"]) for clip in clips]).double()
+        poses = torch.stack([torch.as_tensor(clip["poses"]) for clip in clips]).double()
+        if encoder.stride > 1:
+            usable = times.shape[1] - times.shape[1] % encoder.stride
+            instants = encoder.step_times(times[:, :usable])
+            times, poses = instants, pose.interpolate(times, poses, instants)
+        columns["image"].append(alone.cpu().numpy())
+        columns["clip"].append(context.cpu().numpy())
+        columns["times"].append(times.numpy())
+        columns["poses"].append(poses.numpy())
+        for name, key in (("labels", "label"), ("objects", "object"), ("clips", "clip")):
+            columns[name].append(np.array([int(clip[key]) for clip in clips], dtype=np.int64))
+        columns["paths"] += [str(clip["path"]) for clip in clips]
+    method.train(was_training)
+    arrays = {name: np.concatenate(values) for name, values in columns.items() if name != "paths"}
+    return Features(**arrays, paths=columns["paths"], invariant_dim=method.split.invariant)
+
+
+def _chunks(count: int, size: int) -> Iterator[range]:
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))

@@ -1,0 +1,143 @@
+"""What all methods share: encode the windows of an object, split the latent, project, steer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vsie.encoders.base import Encoder
+from vsie.methods.conditioning import Conditioning
+from vsie.methods.projector import Projector
+from vsie.objectives import Covariance, Variance
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where a latent is cut: invariant first, equivariant last.
+
+    Args:
+        invariant: Width of the invariant part.
+        equivariant: Width of the equivariant part.
+    """
+
+    invariant: int
+    equivariant: int
+
+    def __post_init__(self) -> None:
+        if self.invariant < 1 or self.equivariant < 1:
+            raise ValueError(f"both parts of the split need a width, found {self.invariant} | {self.equivariant}")
+
+    def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (..., D) -> invariant (..., invariant), equivariant (..., equivariant)."""
+        return latents[..., : self.invariant], latents[..., self.invariant :]
+
+
+@dataclass
+class Outputs:
+    """What a method's step gives.
+
+    Attributes:
+        loss: The weighted sum, a scalar with gradient.
+        terms: Each unweighted term, a scalar tensor.
+        latents: Per-step representations (B, N, D), without gradient: for probes and alarms.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    latents: Tensor
+
+
+class Method(nn.Module):
+    """Encoder, split, projectors, and (where the method has one) conditioning and predictor.
+
+    Args:
+        encoder: Clip -> per-step latents.
+        conditioning: How deltas are told to the predictor.
+        predictor: None for methods without one.
+        invariant_share: Share of the encoder's latent that is the invariant part.
+        weights: Weight of each term by name; exactly the method's own terms.
+        projector_width: See `Projector`.
+        projector_layers: See `Projector`.
+        projector_norm: See `Projector`.
+    """
+
+    TERMS: tuple[str, ...] = ()
+    NEEDS_PREDICTOR = True
+    mixed = False  # bfloat16 in the encoder; poses, statistics and cosines always have all of float32
+    similarity = "euclidean"  # in which sense a prediction is near its target: what inversion and retrieval use
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        conditioning: Conditioning,
+        predictor: nn.Module | None,
+        *,
+        invariant_share: float = 0.5,
+        weights: Mapping[str, float],
+        projector_width: int = 256,
+        projector_layers: int = 3,
+        projector_norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        if set(weights) != set(self.TERMS):
+            raise ValueError(f"weights name {sorted(weights)}, but the terms of {type(self).__name__} are {sorted(self.TERMS)}")
+        if self.NEEDS_PREDICTOR and predictor is None:
+            raise ValueError(f"{type(self).__name__} needs a predictor")
+        invariant = round(encoder.dim * invariant_share)
+        self.encoder, self.conditioning = encoder, conditioning
+        self.predictor = predictor if self.NEEDS_PREDICTOR else None
+        self.split = Split(invariant, encoder.dim - invariant)
+        self.weights = {name: float(weights[name]) for name in self.TERMS}
+        options = dict(width=projector_width, layers=projector_layers, norm=projector_norm)
+        self.invariant_projector = Projector(self.split.invariant, **options)
+        self.equivariant_projector = Projector(self.split.equivariant, **options)
+        self.variance, self.covariance = Variance(half=True), Covariance()
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Windows (B, V, 3, T, H, W) of B objects -> per-step latents (B, V * S, D) in float32."""
+        with torch.autocast(clips.device.type, torch.bfloat16, enabled=self.mixed):
+            latents = self.encoder(rearrange(clips, "b v c t h w -> (b v) c t h w"))
+        return rearrange(latents, "(b v) s d -> b (v s) d", b=clips.shape[0]).float()
+
+    def forward(self, clips: Tensor, poses: Tensor | None) -> Outputs:
+        """One step: windows (B, V, 3, T, H, W) and poses (B, V, S, 4, 4) at the encoder's step times -> `Outputs`."""
+        latents = self.encode(clips)
+        terms = self.terms(latents, None if poses is None else rearrange(poses, "b v s i j -> b (v s) i j"))
+        loss = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name])
+        return Outputs(loss, {name: term.detach() for name, term in terms.items()}, latents.detach())
+
+    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+        """The method's terms from latents (B, N, D) and poses (B, N, 4, 4), by the names in TERMS."""
+        raise TypeError(f"{type(self).__name__} must define its terms")
+
+    def predict(self, embedded: Tensor, poses: Tensor) -> Tensor:
+        """Predict every view of an object from every other: embedded (B, N, e), poses (B, N, 4, 4) -> (B, N, N, e)."""
+        return self.predictor(embedded, self.conditioning.all_pairs(poses))
+
+    def anti_collapse(self, *embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """Variance hinge and covariance of embeddings (B, N, e) side by side, over the whole batch."""
+        rows = torch.cat(embedded, -1).flatten(0, 1)
+        return self.variance(rows), self.covariance(rows)
+
+    # Steering, as evaluation and downstream users see it (`vsie.evaluation.inputs.Steering`).
+
+    @property
+    def frame(self) -> str:
+        """The frame of the deltas, ``body`` or ``camera``."""
+        return self.conditioning.frame
+
+    def embed(self, equivariant: Tensor) -> Tensor:
+        """The space in which the predictor acts: equivariant parts (..., d) -> (..., e)."""
+        return self.equivariant_projector(equivariant)
+
+    def expand(self, embedded: Tensor) -> Tensor:
+        """A_k z for every k: (..., e) -> (..., K, e)."""
+        return self.predictor.expand(embedded)
+
+    def coefficients(self, motion: Tensor) -> Tensor:
+        """h_k of motions (..., 4, 4) in `frame`: (..., K); differentiable."""
+        return self.predictor.coefficients(self.conditioning.of_motion(motion))

@@ -1,0 +1,155 @@
+"""Loss terms, one small module each; every term is over the global batch and returns a scalar tensor.
+
+Shapes: B objects, N views (steps) of each, d the width. Views of one object are the rows of (B, N, d). Terms that compare
+views of one object are means over objects, which data-parallel averaging makes global; terms that are statistics of the
+whole batch (variance, covariance, shares, contrast between objects) gather it first, with gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vsie.distributed import gather
+
+
+def variance_within(views: Tensor) -> Tensor:
+    """Variance (B, d) among the views (B, N, d) of each object (divided by N)."""
+    return views.var(1, correction=0)
+
+
+class Invariance(nn.Module):
+    """Mean squared distance per dimension between two different views of one object (VICReg's and SIE's first term).
+
+    Over all N (N - 1) ordered pairs at once: the mean squared difference of two different draws is 2 N / (N - 1) times
+    the variance among the views.
+    """
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Embeddings (B, N, d) -> scalar."""
+        count = views.shape[1]
+        if count < 2:
+            raise ValueError(f"invariance needs at least 2 views of an object, found {count}")
+        return 2 * count / (count - 1) * variance_within(views).mean()
+
+
+class Variance(nn.Module):
+    """Hinge on the standard deviation of each dimension over the batch (Bardes, Ponce, LeCun, ICLR 2022).
+
+    Args:
+        epsilon: Under the root.
+        half: SIE's convention: the hinge divided by 2.
+    """
+
+    def __init__(self, *, epsilon: float = 1e-4, half: bool = False) -> None:
+        super().__init__()
+        self.epsilon, self.factor = epsilon, 0.5 if half else 1.0
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Embeddings (R, d), of this process -> scalar over the global batch."""
+        deviation = (gather(rows).var(0) + self.epsilon).sqrt()
+        return self.factor * torch.relu(1 - deviation).mean()
+
+
+class Covariance(nn.Module):
+    """Sum of the squared off-diagonal covariances over the batch, divided by d (VICReg's third term)."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Embeddings (R, d), of this process -> scalar over the global batch."""
+        rows = gather(rows)
+        rows = rows - rows.mean(0)
+        covariance = rows.mT @ rows / (len(rows) - 1)
+        return (covariance.square().sum() - covariance.diagonal().square().sum()) / rows.shape[1]
+
+
+class CrossCovariance(nn.Module):
+    """Mean squared correlation between two sets of dimensions over the batch: what one part linearly knows of the other."""
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Rows (R, d) and (R, e), of this process -> scalar in [0, 1] over the global batch."""
+        first, second = (gather(rows) for rows in (first, second))
+        first, second = ((rows - rows.mean(0)) / (rows.std(0) + 1e-4) for rows in (first, second))
+        return (first.mT @ second / (len(first) - 1)).square().mean()
+
+
+class EquivarianceError(nn.Module):
+    """SIE's equivariance term: mean squared error per dimension between predicted and actual latents."""
+
+    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
+        """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar; a view does not predict itself."""
+        error = (predicted - actual[:, None]).square().mean(-1)  # [B, source, target]
+        return _mean_off_diagonal(error)
+
+
+class EquivarianceContrast(nn.Module):
+    """InfoNCE between predicted and actual latents among the views of one object: what MRR and H@k measure.
+
+    The source view is left out of the candidates, so predicting "no change" wins nothing; other objects are not
+    candidates, so knowing what the object is wins nothing either.
+
+    Args:
+        temperature: Of the softmax over cosine similarities.
+    """
+
+    def __init__(self, *, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
+        """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar."""
+        count = actual.shape[1]
+        if count < 3:
+            raise ValueError(f"contrast among an object's views needs at least 3 views (2 candidates), found {count}")
+        predicted, actual = (nn.functional.normalize(x.float(), dim=-1) for x in (predicted, actual))
+        similarity = torch.einsum("bstd,bcd->bstc", predicted, actual) / self.temperature  # candidate c
+        diagonal = torch.eye(count, dtype=torch.bool, device=actual.device)
+        similarity = similarity.masked_fill(diagonal[:, None, :], -torch.inf)  # the source is no candidate
+        positive = similarity.diagonal(dim1=2, dim2=3).masked_fill(diagonal, 0)  # [B, source, target]
+        error = similarity.logsumexp(-1) - positive  # a view does not predict itself: its diagonal is left out below
+        return _mean_off_diagonal(error)
+
+
+class ObjectContrast(nn.Module):
+    """Instance discrimination with every other view of the object a positive (SimCLR; Khosla et al. 2020's outer sum).
+
+    Args:
+        temperature: Of the softmax over cosine similarities.
+    """
+
+    def __init__(self, *, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Embeddings (B, N, d) -> scalar: -log p(another view of the object | view), negatives from other objects."""
+        views = gather(nn.functional.normalize(views.float(), dim=-1))
+        objects, count, _ = views.shape
+        rows = views.flatten(0, 1)
+        similarity = (rows @ rows.mT / self.temperature).unflatten(-1, (objects, count))  # [B*N, B, N]
+        own = torch.arange(objects, device=views.device).repeat_interleave(count)
+        same = own[:, None] == torch.arange(objects, device=views.device)  # [B*N, B]
+        negatives = similarity.masked_fill(same[..., None], -torch.inf).flatten(1).logsumexp(-1)  # [B*N]
+        positives = similarity[same].unflatten(0, (objects, count))  # [B, N, N]
+        error = torch.logaddexp(positives, negatives.unflatten(0, (objects, count))[..., None]) - positives
+        return _mean_off_diagonal(error)
+
+
+class WithinObjectShare(nn.Module):
+    """How much of a representation's variance is variance among the views of one object: mean over dimensions, in [0, 1].
+
+    Zero: the representation does not move with the view. On the representation itself, before any projector, this takes
+    the pose out of the invariant part (DESIGN: the usual invariance term, behind a projector, leaves nearly all of it).
+    """
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Representations (B, N, d) -> scalar over the global batch."""
+        views = gather(views)
+        total = views.flatten(0, 1).var(0, correction=0)
+        return (variance_within(views).mean(0) / (total + 1e-6)).mean()
+
+
+def _mean_off_diagonal(error: Tensor) -> Tensor:
+    """Mean of (B, N, N) without the N diagonal places."""
+    count = error.shape[1]
+    diagonal = error.diagonal(dim1=1, dim2=2)
+    return (error.sum() - diagonal.sum()) / (error.shape[0] * count * (count - 1))

@@ -1,0 +1,268 @@
+"""The whole job in order: data (rendered when not given), training, features, evaluation, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from vsie import checkpoint, features
+from vsie import pose as geometry
+from vsie.config import AugmentConfig, RenderedData, TrainConfig, to_plain
+from vsie.data import manifest as manifests
+from vsie.data.augment import Augment
+from vsie.data.clips import ClipsDataset
+from vsie.data.frame_cache import FrameCache
+from vsie.data.manifest import Manifest
+from vsie.data.windows import WindowsDataset
+from vsie.evaluation import suite
+from vsie.evaluation.inputs import Features
+from vsie.files import atomic_path, write_text
+from vsie.methods.base import Method
+from vsie.model import build_method
+from vsie.training.loop import Trainer, best_precision
+
+DELTAS = 4096  # training deltas that conditioning is fitted on and inversion searches
+
+
+def cache_folder() -> Path:
+    """Where rendered data and decoded frames are kept: $VSIE_DATA, else the user's cache directory; never the source tree."""
+    if os.environ.get("VSIE_DATA"):
+        return Path(os.environ["VSIE_DATA"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vsie"
+
+
+def rendered(options: RenderedData) -> Path:
+    """The manifest of the data set that `options` describe, rendered if it is not in the cache (or only in part)."""
+    from vsie.render import families
+    from vsie.render.dataset import render_dataset
+
+    values = dataclasses.asdict(options)
+    workers = values.pop("workers")
+    chosen = values["families"] or list(families.TURNTABLE_FAMILIES)
+    values["families"] = chosen
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{options.trajectory}-{options.size}px-{options.objects}x{options.clips_per_object}x{options.frames}-{digest}"
+    return render_dataset(out=cache_folder() / "rendered" / name, workers=workers, **values)
+
+
+def open_data(config: TrainConfig) -> tuple[Manifest, FrameCache | None]:
+    """The manifest, and the cache of decoded frames when asked for, of a training config."""
+    data = config.data
+    manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))
+    if not len(manifest.rows("train")):
+        raise ValueError(f"{manifest.file} has no rows of the split train")
+    return manifest, open_cache(manifest, data.size) if data.cache else None
+
+
+def open_cache(manifest: Manifest, size: int | None) -> FrameCache:
+    """The decoded frames of a manifest, built when they are not there yet."""
+    digest = hashlib.sha256(str(Path(manifest.file).resolve()).encode()).hexdigest()[:12]
+    folder = cache_folder() / "frames" / f"{Path(manifest.root).name}-{size or 'full'}-{digest}"
+    return FrameCache.build(manifest, folder, size=size)
+
+
+def windows(config: TrainConfig, manifest: Manifest, cache: FrameCache | None, run: Path | None, step_times) -> WindowsDataset:
+    """The training data set of a config."""
+    data = config.data
+    if len(data.spacing) != 2:
+        raise ValueError(f"data.spacing is {data.spacing}, expected [least, largest]")
+    return WindowsDataset(
+        manifest, "train", windows=data.windows, frames=data.frames, spacing=tuple(data.spacing), seed=config.seed,
+        step_times=step_times, cache=cache, size=None if cache else data.size,
+        skipped=None if run is None else run / "skipped.csv", allowed_share=data.allowed_skips,
+    )  # fmt: skip
+
+
+def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch.Tensor, torch.Tensor]:
+    """`count` pairs of poses (count, 4, 4) drawn as training draws them: two steps of one object."""
+    generator = torch.Generator().manual_seed(0)
+    sources, targets = [], []
+    found = 0
+    while found < count:
+        batch = dataset.draw_poses(min(len(dataset), 256), found)
+        poses = batch.flatten(1, 2)  # [B, N, 4, 4]
+        steps = poses.shape[1]
+        picks = torch.rand(len(poses), steps, generator=generator).argsort(1)
+        for shift in range(1, steps):
+            sources.append(poses[torch.arange(len(poses)), picks[:, 0]])
+            targets.append(poses[torch.arange(len(poses)), picks[:, shift]])
+            found += len(poses)
+    return torch.cat(sources)[:count].double(), torch.cat(targets)[:count].double()
+
+
+def train(config: TrainConfig) -> Path:
+    """Data, training, evaluation and report of one run; returns the run's folder.
+
+    Raises:
+        FileExistsError: `resume=never` and the folder holds a run.
+        ValueError: The folder holds a run of another config (what differs is named), or the config does not fit the data.
+    """
+    run = run_folder(config)
+    plain = to_plain(config)
+    claim(run, plain, config.resume)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    trainer = Trainer(**dataclasses.asdict(config.trainer))
+    fabric = trainer.launch()
+    fabric.print(f"run {run}\ndevice {trainer.reason}")
+    with fabric.rank_zero_first(local=True):
+        manifest, cache = open_data(config)
+    fabric.seed_everything(config.seed, verbose=False)
+    method = build_method(plain)
+    encoder = method.encoder
+    if config.data.frames > 1 and config.data.frames % encoder.stride:
+        raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of the encoder's stride {encoder.stride}")
+    dataset = windows(config, manifest, cache, run, encoder.step_times)
+    if dataset.posed:
+        method.conditioning.fit(*training_deltas(dataset))
+    classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
+    options = config.data.augment
+    augment = Augment(**dataclasses.asdict(options)) if options != AugmentConfig() else None
+    trainer.fit(
+        method, dataset, run=run, config=plain, seed=config.seed, classes=classes, workers=config.data.workers,
+        augment=augment, resume=config.resume == "auto",
+    )  # fmt: skip
+    fabric.barrier()
+    if fabric.is_global_zero:
+        evaluate(run, config=config, protocols=config.protocol, device=fabric.device)
+    fabric.barrier()
+    return run
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """Where a run goes: `out`, or `runs/<method>-<data>-<seed>`."""
+    if config.out:
+        return Path(config.out)
+    data = config.data
+    source = Path(data.root).stem if data.root else f"{data.render.trajectory}{data.render.size}"
+    return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}-seed{config.seed}"
+
+
+# What may differ between a run and the command that goes on with it: it changes how a run works, never what comes out.
+FREE = ("out", "resume", "threads", "protocol", "trainer.checkpoint_seconds", "trainer.log_steps", "trainer.tensorboard",
+        "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers")  # fmt: skip
+
+
+def claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:
+    """Make the run's folder, or see that what is in it is this very run."""
+    if resume not in ("auto", "never"):
+        raise ValueError(f"resume is {resume!r}, expected auto or never")
+    if checkpoint.locate(run, missing_ok=True):
+        if resume == "never":
+            raise FileExistsError(f"{run} holds a run already; give another out=, or resume=auto to go on with it")
+        before, now = flatten(checkpoint.read_config(run)), flatten(plain)
+        different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key not in FREE]
+        if different:
+            key = different[0]
+            raise ValueError(
+                f"{run} holds a run of another config ({len(different)} options differ): {key} was {before.get(key)!r}, "
+                f"now {now.get(key)!r}; give another out="
+            )
+    elif run.exists() and any(run.iterdir()) and not (run / "config.yaml").exists():
+        raise FileExistsError(f"{run} exists and holds no vsie run; give another out=")
+    run.mkdir(parents=True, exist_ok=True)
+    write_text(run / "config.yaml", yaml.safe_dump(dict(plain), sort_keys=False))
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys."""
+    flat = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def evaluate(
+    run: Path, *, config: TrainConfig | None = None, protocols: Sequence[str] = suite.PROTOCOLS, out: Path | None = None,
+    data: str | None = None, seed: int = 0, device: torch.device | str = "cpu",
+) -> dict[str, float]:  # fmt: skip
+    """Features once (cached in the run), then what each part knows: prints a table, writes metrics.json and the pictures.
+
+    Args:
+        run: A run's folder.
+        config: Its config when at hand; else as it was kept.
+        protocols: Which of classification, pose, tracking.
+        out: Where results go; None for the run's folder.
+        data: Another manifest to judge on (with splits train, for the probes, and val); None for the run's own.
+        seed: Of probes and pairs.
+        device: Where features are computed.
+
+    Returns:
+        The flat metrics.
+    """
+    from vsie.config import from_plain
+    from vsie.report import write_report
+
+    model = features.load(run, device=device)
+    config = config or from_plain(model.config)
+    out = out or run
+    if data:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data))
+    manifest, cache = open_data(config)
+    precision = best_precision()[0]
+    splits = {}
+    test_split = "val" if len(manifest.rows("val")) else "test"
+    for name, split in (("train", "train"), ("test", test_split)):
+        splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
+    trained = feature_set(run, model.method, splits, config.data.frames, precision, "features")
+    torch.manual_seed(config.seed)
+    initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
+    untrained = feature_set(run, initial, splits, config.data.frames, precision, "random-init")
+    del initial
+    method: Method = model.method.cpu()
+    dataset = windows(config, manifest, cache, None, method.encoder.step_times)
+    deltas = geometry.delta(*training_deltas(dataset), method.frame)
+    result = suite.evaluate(
+        *trained, steering=method if method.predictor is not None else None, training_deltas=deltas, random_init=untrained,
+        protocols=protocols, seed=seed, frame=method.frame,
+    )  # fmt: skip
+    write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, deltas)
+    return result.metrics
+
+
+def feature_set(run: Path, method: Method, splits, frames: int, precision: str, name: str):
+    """Features of the splits, computed once per (weights, clips): kept in the run's folder."""
+    digest = hashlib.sha256()
+    for tensor in method.encoder.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    found = []
+    for split, dataset in splits.items():
+        key = digest.copy()
+        key.update(f"{dataset.manifest.file} {dataset.split} {len(dataset)} {frames} {precision}".encode())
+        file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
+        stored = load_features(file)
+        if stored is None:
+            stored = features.evaluation_features(method, dataset, frames=frames, precision=precision, description=f"{name} {split}")
+            for old in file.parent.glob(f"{name}-{split}-*.npz"):
+                old.unlink()
+            save_features(file, stored)
+        found.append(stored)
+    return tuple(found)
+
+
+def save_features(file: Path, values) -> None:
+    """Write `Features` to an .npz, atomically."""
+    columns = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
+    columns["paths"] = np.array(columns["paths"], dtype=np.str_)
+    with atomic_path(file) as temporary:
+        np.savez(temporary, **columns)
+
+
+def load_features(file: Path):
+    """`Features` from an .npz; None when it is not there."""
+    if not file.exists():
+        return None
+    with np.load(file) as stored:
+        columns = {name: stored[name] for name in stored.files}
+    columns["paths"], columns["invariant_dim"] = columns["paths"].tolist(), int(columns["invariant_dim"])
+    return Features(**columns)
+

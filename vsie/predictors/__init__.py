@@ -1,0 +1,13 @@
+"""Predictors: `(latent, delta) -> predicted latent`, one file each.
+
+A file `name.py` here holds one predictor class called by the file's name in CamelCase (`hypernetwork.py` ->
+`Hypernetwork`) with keyword-only options after `(dim, delta_dim)`; `configs/predictor/name.yaml` gives its options.
+Nothing has to be registered.
+
+A predictor that is linear in the latent also has `.expand(latent) -> (..., K, dim)` and `.coefficients(delta) ->
+(..., K)` with `predictor(latent, delta) = sum_k coefficients_k * expand_k`: tracking by inversion stands on these.
+"""
+
+from vsie.predictors.hypernetwork import Hypernetwork
+
+__all__ = ["Hypernetwork"]

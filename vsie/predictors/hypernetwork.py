@@ -1,0 +1,74 @@
+"""The hypernetwork predictor of SIE (Garrido, Najman, LeCun, ICML 2023), without ever building its matrices.
+
+A hypernetwork whose last layer is linear gives ``W(c) = sum_k h_k(c) A_k``, so ``W(c) x = sum_k h_k(c) (A_k x)``: K
+products with fixed matrices, shared by the whole batch, in place of one d x d matrix per sample. It is the same function
+exactly, with B*K*d numbers in memory and not B*d*d; and all S deltas from one source share its K products.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Hypernetwork(nn.Module):
+    """Linear map of the latent whose matrix is predicted from the delta.
+
+    Args:
+        dim: Width d of the latent.
+        delta_dim: Width of the delta's encoding. Deltas are expected with a mean square length near 1 (see
+            `vsie.methods.conditioning.Conditioning`); unit-variance latents then give unit-variance predictions at the
+            start.
+        hidden: Widths of an MLP before the linear layer ("deep" SIE). Empty: h(c) = c.
+    """
+
+    def __init__(self, dim: int, delta_dim: int, *, hidden: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.dim, self.delta_dim = dim, delta_dim
+        layers: list[nn.Module] = []
+        widths = [delta_dim, *hidden]
+        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(fan_in, fan_out), nn.GELU()]
+        self.trunk = nn.Sequential(*layers)
+        self.matrices = nn.Parameter(torch.empty(widths[-1], dim, dim))  # A_k, [output, input]
+        with torch.no_grad():
+            deltas = nn.functional.normalize(torch.randn(4096, delta_dim), dim=-1)
+            power = self.trunk(deltas).square().sum(-1).mean()
+            nn.init.normal_(self.matrices, std=(dim * power.item()) ** -0.5)
+
+    @property
+    def basis_size(self) -> int:
+        """K, the number of fixed matrices."""
+        return self.matrices.shape[0]
+
+    def coefficients(self, delta: Tensor) -> Tensor:
+        """h(c), shape (..., K), of encoded deltas (..., delta_dim)."""
+        if delta.shape[-1] != self.delta_dim:
+            raise ValueError(f"the predictor takes deltas of width {self.delta_dim}, found {delta.shape[-1]}")
+        return self.trunk(delta)
+
+    def expand(self, latent: Tensor) -> Tensor:
+        """A_k x for every k, shape (..., K, dim), of latents (..., dim)."""
+        if latent.shape[-1] != self.dim:
+            raise ValueError(f"the predictor takes latents of width {self.dim}, found {latent.shape[-1]}")
+        return nn.functional.linear(latent, self.matrices.flatten(0, 1)).unflatten(-1, (-1, self.dim))
+
+    def forward(self, latent: Tensor, delta: Tensor) -> Tensor:
+        """Steer `latent` (..., dim) by `delta` (..., delta_dim); leading shapes broadcast. Returns (..., dim).
+
+        Deltas may have one more axis than latents at the place before the last: (B, S, d) with (B, S, M, K) gives all M
+        predictions of each source, (B, S, M, d), from one expansion.
+        """
+        coefficients = self.coefficients(delta)
+        if coefficients.dim() == latent.dim() + 1:
+            return coefficients @ self.expand(latent)
+        if coefficients.shape[:-1] == latent.shape[:-1]:
+            # one product with K*d inputs instead of K products whose results are added: less memory traffic
+            mixed = (coefficients[..., :, None] * latent[..., None, :]).flatten(-2)
+            weight = self.matrices.permute(1, 0, 2).flatten(1)  # [output, K * input]
+            return nn.functional.linear(mixed, weight)
+        return (coefficients[..., None, :] @ self.expand(latent)).squeeze(-2)
+
+    def matrix(self, delta: Tensor) -> Tensor:
+        """The explicit W(c), shape (..., dim, dim): for checks and for analysis, never for training."""
+        return torch.einsum("...k,kij->...ij", self.coefficients(delta), self.matrices)

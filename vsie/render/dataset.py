@@ -1,0 +1,370 @@
+"""A folder of rendered clips with poses, labels and splits: planned whole, rendered object by object, in any order.
+
+What is in the folder is a function of the arguments alone. The plan (which object, class, split, file) comes first;
+each object's mesh and each of its clips then draw from random streams of their own, keyed by (seed, object, clip). So
+the bytes do not depend on the number of workers, on shards, on the order or on how often the run was interrupted; and
+what is done already is seen from the files, each of which is whole or not there.
+
+    DIR/render.json      the arguments, written first; a run with other arguments is refused
+    DIR/classes.txt      one class name per line
+    DIR/clips/OBJECT/CLIP.mp4 and .npz
+    DIR/manifest.csv     path,label,object,clip,split,poses; written when all is there
+    DIR/dataset.json     seed, version, counts, licence, arguments; written last
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import vsie
+from vsie.files import atomic_path, write_text
+from vsie.render import Renderer, pool
+from vsie.render.clips import ClipSettings, generator, render_clip, write_clip
+
+MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".ply")
+Sources = tuple[list[str], list[list[tuple[str, str]]]]
+MANIFEST_COLUMNS = ("path", "label", "object", "clip", "split", "poses")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object of the plan.
+
+    Attributes:
+        index: Its number in the data set; with the seed, the key of its random numbers.
+        object: Its id, unique in the data set.
+        label: Its class, a line of classes.txt.
+        split: ``train`` or ``val``.
+        source: The family's name, or the path of the mesh's file.
+    """
+
+    index: int
+    object: str
+    label: int
+    split: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker has to know to render any item; small, and picklable."""
+
+    out: Path
+    clips_per_object: int
+    settings: ClipSettings
+    from_files: bool
+
+    def clip(self, item: Item, clip: int) -> Path:
+        """Path of a clip without its suffix."""
+        return self.out / "clips" / item.object / str(clip)
+
+    def missing(self, item: Item) -> list[int]:
+        """The clips of an object that still have to be rendered."""
+        try:
+            present = set(os.listdir(self.out / "clips" / item.object))
+        except FileNotFoundError:
+            present = set()
+        return [clip for clip in range(self.clips_per_object) if not {f"{clip}.mp4", f"{clip}.npz"} <= present]
+
+    def render(self, item: Item, stopped) -> int:
+        """Render what is missing of one object; the mesh and its search tree are built once.
+
+        Args:
+            item: The object.
+            stopped: Called before each clip; True ends the work there.
+
+        Returns:
+            The number of frames rendered.
+
+        Raises:
+            OSError: When the disk is full.
+            ValueError: When the mesh's file cannot be used.
+            RuntimeError: When anything else went wrong; each names the object.
+        """
+        rendered = 0
+        try:
+            clips = self.missing(item)
+            renderer = None
+            for clip in clips:
+                if stopped():
+                    break
+                if renderer is None:
+                    renderer = Renderer(self.mesh(item), size=self.settings.size, supersample=self.settings.supersample)
+                frames, arrays = render_clip(renderer, self.settings, generator(self.settings.seed, item.index, clip))
+                write_clip(self.clip(item, clip), frames, arrays, self.settings.fps)
+                rendered += len(frames)
+        except Exception as error:
+            where = f"object {item.object} (number {item.index}, from {item.source})"
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                text = f"{error.strerror}; stopped at {where}; free some space and start again: it continues"
+                raise OSError(errno.ENOSPC, text) from None
+            kind = type(error) if type(error) in (ValueError, FileNotFoundError) else RuntimeError
+            raise kind(f"{where}: {error if kind is not RuntimeError else repr(error)}") from error
+        return rendered
+
+    def mesh(self, item: Item):
+        """The object's mesh, from its file or from its family with the object's own random numbers."""
+        if self.from_files:
+            from vsie.render import meshes
+
+            return meshes.load(item.source)
+        from vsie.render import families
+
+        return families.build(item.source, generator(self.settings.seed, item.index))
+
+
+def render_dataset(
+    *,
+    out: str | os.PathLike,
+    objects: int | None,
+    clips_per_object: int,
+    frames: int,
+    size: int,
+    trajectory: str,
+    seed: int,
+    workers: int | None,
+    shard: tuple[int, int] = (0, 1),
+    families: Sequence[str] | None = None,
+    meshes: str | os.PathLike | None = None,
+    auxiliary: Sequence[str] = (),
+    supersample: int = 2,
+    fps: float = 8.0,
+    val_fraction: float = 0.2,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Render a data set, or what is still missing of it.
+
+    Args:
+        out: The folder. New, empty, or one that the same arguments began.
+        objects: How many objects; with `meshes` at most so many, None for all.
+        clips_per_object: Clips of each object.
+        frames: Frames per clip.
+        size: Height and width in pixels, even.
+        trajectory: One of `vsie.render.trajectories.KINDS`.
+        seed: Same seed, same bytes (on one machine).
+        workers: Processes; 1 renders in this one, None takes one per core that this process may use.
+        shard: (i, n): only the i-th of n parts of the objects, i from 0. The last part to end writes the manifest.
+        families: Procedural classes to use, all when None. Object i is of family i modulo their number.
+        meshes: Objects from files instead: a folder with one folder per class of OBJ, GLB or PLY files at any depth, or
+            a ShapeNetCore root with all_objects.npy.
+        auxiliary: Arrays to keep in the archives: depth, mask, normals, flow, occlusion.
+        supersample: Rays per pixel along each side.
+        fps: Frames per second, for the times.
+        val_fraction: Share of each class's objects in the split ``val``.
+        overwrite: Remove what a run with other arguments left in `out`; never touches a folder of anything else.
+        progress: Show a bar.
+
+    Returns:
+        Path of manifest.csv, or of this shard's manifest while other shards are still missing.
+
+    Raises:
+        ValueError: When an argument is out of range, or differs from the one that began the folder.
+        FileNotFoundError: When `meshes` is not there or holds no mesh.
+        FileExistsError: When `out` holds something else.
+        OSError: When the disk is full.
+        SystemExit: After SIGINT or SIGTERM, with nothing half-written.
+    """
+    part, parts = shard
+    for name, value in {"objects": objects, "clips_per_object": clips_per_object, "workers": workers}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}, expected at least 1")
+    if not 0 <= part < parts:
+        raise ValueError(f"shard is {part}/{parts}, expected i/n with 0 <= i < n")
+    if not 0 <= val_fraction < 1:
+        raise ValueError(f"val_fraction is {val_fraction}, expected 0 <= val_fraction < 1")
+    auxiliary = tuple(dict.fromkeys(auxiliary))
+    settings = ClipSettings(frames, size, trajectory, seed, supersample, fps, auxiliary)
+    classes, sources = _file_sources(Path(meshes)) if meshes is not None else _family_sources(families, objects)
+    items = _plan(classes, sources, objects, Fraction(val_fraction).limit_denominator(1000))
+    arguments = asdict(settings) | {
+        "auxiliary": list(auxiliary),
+        "objects": len(items),
+        "clips_per_object": clips_per_object,
+        "families": None if meshes is not None else classes,
+        "meshes": None if meshes is None else str(meshes),
+        "val_fraction": val_fraction,
+    }
+    out = Path(out)
+    _claim(out, {"version": vsie.__version__} | arguments, overwrite)
+    write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
+
+    work = Work(out, clips_per_object, settings, meshes is not None)
+    mine = items[part * len(items) // parts : (part + 1) * len(items) // parts]
+    pool.run(work, mine, workers=workers or _cores(), progress=progress)
+
+    if parts > 1:
+        manifest = out / f"manifest.shard-{part}-of-{parts}.csv"
+        _write_manifest(manifest, mine, clips_per_object)
+        if not all((out / f"manifest.shard-{index}-of-{parts}.csv").exists() for index in range(parts)):
+            return manifest
+    for item in items if parts > 1 else ():
+        if missing := work.missing(item):
+            raise FileNotFoundError(f"all {parts} shards are done, but {work.clip(item, missing[0])} is missing")
+    _write_manifest(out / "manifest.csv", items, clips_per_object)
+    _write_summary(out / "dataset.json", items, classes, arguments)
+    return out / "manifest.csv"
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/n`` as (i, n), i from 0."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ValueError(f"shard is {text!r}, expected i/n with 0 <= i < n, such as 0/4")
+    return int(found[1]), int(found[2])
+
+
+def _family_sources(families: Sequence[str] | None, objects: int | None) -> Sources:
+    """Classes, and for each class its objects as (id, source)."""
+    from vsie.render import families as procedural
+
+    known = procedural.names()
+    classes = list(known if families is None else families)
+    for name in classes:
+        if name not in known:
+            raise ValueError(f"families names {name!r}, expected any of {', '.join(known)}")
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"families is {classes}, expected at least one name and none twice")
+    if objects is None:
+        raise ValueError("objects is null, expected a number: procedural objects have no end")
+    count = len(classes)
+    return classes, [
+        [(f"{name}_{index:06d}", name) for index in range(label, objects, count)] for label, name in enumerate(classes)
+    ]
+
+
+def _file_sources(root: Path) -> Sources:
+    """Classes, and for each class its objects as (id, path), from a folder of files or a ShapeNetCore root."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"meshes={root}: no such folder")
+    if (root / "all_objects.npy").exists():
+        from vsie.render import meshes
+
+        found = [(synset, f"{synset}_{name}", str(path)) for synset, name, path in meshes.shapenet(root)]
+    else:
+        files = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in MESH_SUFFIXES]
+        inside = [path.relative_to(root) for path in files]
+        loose = [path for path in inside if len(path.parts) < 2]
+        if loose:
+            raise ValueError(f"meshes={root}: {loose[0]} is in no class, expected a folder per class with its files")
+        found = [
+            (path.parts[0], re.sub(r"[^\w.-]+", "-", "_".join(path.with_suffix("").parts)), str(file))
+            for path, file in zip(inside, files, strict=True)
+        ]
+    if not found:
+        raise FileNotFoundError(f"meshes={root}: no {', '.join(MESH_SUFFIXES)} file in it")
+    twice = [name for name, count in Counter(name for _, name, _ in found).items() if count > 1]
+    if twice:
+        paths = [path for _, name, path in found if name == twice[0]]
+        raise ValueError(f"meshes={root}: {paths[0]} and {paths[1]} have the same object id {twice[0]!r}; rename one")
+    classes = sorted({label for label, _, _ in found})
+    return classes, [[(name, path) for label, name, path in found if label == wanted] for wanted in classes]
+
+
+def _plan(
+    classes: list[str], sources: list[list[tuple[str, str]]], objects: int | None, val_fraction: Fraction
+) -> list[Item]:
+    """All items, classes in turn: balanced for any number of objects that the classes allow.
+
+    Every (1 / val_fraction)-th object of a class is in ``val``; where in a class the first one comes moves from
+    class to class, so the share is right over few objects per class too.
+    """
+    turns = [
+        (position, label)
+        for position in range(max(map(len, sources)))
+        for label in range(len(classes))
+        if position < len(sources[label])
+    ]
+    items = []
+    for index, (position, label) in enumerate(turns[:objects]):
+        name, source = sources[label][position]
+        phase = position * val_fraction + label * val_fraction % 1
+        split = "val" if (phase + val_fraction) // 1 > phase // 1 else "train"
+        items.append(Item(index, name, label, split, source))
+    return items
+
+
+def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
+    """Make `out` this run's folder, or see that it already is.
+
+    Raises:
+        FileExistsError: When it holds something else.
+        ValueError: When it was begun with other arguments.
+    """
+    record = out / "render.json"
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"out={out} is a file, expected a folder")
+    if not record.exists():
+        others = sorted(name for name in os.listdir(out) if ".partial" not in name) if out.is_dir() else []
+        if others:
+            raise FileExistsError(f"out={out} holds {others[0]!r} and no render.json, so it is not a data set of ours")
+    else:
+        try:
+            before = json.loads(record.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
+        different = [name for name in arguments if before.get(name) != arguments[name]]
+        if not different:
+            return
+        if not overwrite:
+            found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments[name]!r}" for name in different)
+            raise ValueError(
+                f"out={out} was begun with other arguments ({found}); give the same ones to continue, or another folder"
+            )
+        for path in (out / "dataset.json", out / "classes.txt", *out.glob("manifest*.csv")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(out / "clips", ignore_errors=True)
+    write_text(record, json.dumps(arguments, indent=1) + "\n")
+
+
+def _write_manifest(path: Path, items: Sequence[Item], clips_per_object: int) -> None:
+    """Write the rows of `items`, in the plan's order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(MANIFEST_COLUMNS)
+    for item in items:
+        for clip in range(clips_per_object):
+            base = f"clips/{item.object}/{clip}"
+            writer.writerow([f"{base}.mp4", item.label, item.object, clip, item.split, f"{base}.npz"])
+    with atomic_path(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _write_summary(path: Path, items: Sequence[Item], classes: list[str], arguments: dict) -> None:
+    """Write dataset.json: what this is, how it was made, what may be done with it."""
+    clips = len(items) * arguments["clips_per_object"]
+    labels = Counter(item.label for item in items)
+    if arguments["meshes"] is None:
+        licence = "Apache-2.0: the meshes are made by vsie's own procedural families"
+    else:
+        licence = f"derived from the meshes in {arguments['meshes']}: their licence holds for the clips too"
+    summary = {
+        "seed": arguments["seed"],
+        "version": vsie.__version__,
+        "licence": licence,
+        "counts": {
+            "objects": len(items),
+            "clips": clips,
+            "frames": clips * arguments["frames"],
+            "splits": {name: sum(item.split == name for item in items) for name in ("train", "val")},
+            "classes": {name: labels[label] for label, name in enumerate(classes)},
+        },
+        "arguments": arguments,
+    }
+    write_text(path, json.dumps(summary, indent=1) + "\n")

@@ -1,0 +1,154 @@
+"""The report of a run: metrics.json, the table, the pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vsie import pose
+from vsie.evaluation import steering as steering_measure
+from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.pose import flat
+from vsie.evaluation.suite import Result
+from vsie.files import write_text
+from vsie.report import figures, tables
+
+STRIP_ROWS, STRIP_STEPS, PLOTTED_CLIPS = 4, 8, 8
+
+
+def write_report(
+    out: Path, run: Path, result: Result, test: Features, dataset, classes: Sequence[str], method, deltas: torch.Tensor
+) -> list[Path]:
+    """Write metrics.json, table.txt, table.md and the pictures, and print the table.
+
+    Args:
+        out: Folder of the report.
+        run: Folder of the run, whose ``log.csv`` is drawn where it is there.
+        result: From `suite.evaluate`.
+        test: The test features.
+        dataset: ``dataset[i]["frames"]`` is clip i of `test`, (F, H, W, 3) uint8.
+        classes: Names of the classes.
+        method: The steering; one whose ``predictor`` is None is not steered.
+        deltas: (M, 4, 4) training deltas, for the axis of the motion.
+
+    Returns:
+        The files written.
+    """
+    out = Path(out)
+    write_text(out / "metrics.json", json.dumps(plain({**result.metrics, **result.intervals}), indent=1, sort_keys=True) + "\n")
+    table = tables.terminal(result.metrics)
+    write_text(out / "table.txt", table + "\n")
+    write_text(out / "table.md", tables.markdown(result.metrics) + "\n")
+    written = [out / "metrics.json", out / "table.txt", out / "table.md"]
+    axis = motion_axis(torch.as_tensor(deltas))
+    if (Path(run) / "log.csv").is_file():
+        written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))
+    parts = {name: test.part(name, "clip").reshape(-1, test.part(name, "clip").shape[-1]) for name in test.parts() if name != "all"}
+    poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
+    angles = angle_about(axis, poses[:1], poses)
+    written.append(
+        figures.components(parts, np.repeat(test.labels, test.frames), angles, out / "components.png", classes=classes)
+    )
+    if "tracking/true" in result.arrays:
+        written.append(_trajectories(result, test, axis, method.frame, out / "trajectories.png"))
+    if getattr(method, "predictor", method) is not None and "equi" in test.parts():
+        strip = _strip(test, dataset, method, axis, out / "steering.png")
+        written += [strip] if strip is not None else []
+    print(f"\n{table}\n")
+    for note in result.notes:
+        print(f"note: {note}")
+    print("written: " + ", ".join(str(file) for file in written))
+    return written
+
+
+def plain(metrics: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: null instead."""
+    return {key: None if math.isnan(value) else value for key, value in metrics.items()}
+
+
+def motion_axis(deltas: torch.Tensor) -> torch.Tensor:
+    """The main axis (3,) of rotation of deltas (M, 4, 4) or (M, 3, 3), its largest component positive."""
+    vectors = pose.log(deltas[:, :3, :3].double())
+    axis = torch.linalg.eigh(vectors.mT @ vectors).eigenvectors[:, -1]
+    return axis * axis[axis.abs().argmax()].sign()
+
+
+def angle_about(axis: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+    """Signed twist (...) in degrees about `axis` (3,) of the body-frame delta between poses (..., 4, 4)."""
+    quaternion = pose.to_quaternion(pose.delta(source.double(), target.double())[..., :3, :3])
+    twist = 2 * torch.atan2(quaternion[..., :3] @ axis.double(), quaternion[..., 3])
+    return torch.rad2deg(torch.remainder(twist + math.pi, 2 * math.pi) - math.pi).numpy()
+
+
+def _even(items: np.ndarray, count: int) -> np.ndarray:
+    return items[np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))]
+
+
+def _trajectories(result: Result, test: Features, axis: torch.Tensor, frame: str, out: Path) -> Path:
+    """Angles of evenly chosen clips; where the motion has many axes, the angle from the first frame is drawn."""
+    rows = _even(np.arange(len(result.arrays["tracking/index"])), PLOTTED_CLIPS)
+    true = torch.from_numpy(result.arrays["tracking/true"][rows])
+    one_axis = _share(true, axis) > 0.98
+    trackers = {"probe": "pair probe", "inversion": "predictor inverted"}
+
+    def angles(rotation: torch.Tensor) -> np.ndarray:
+        if one_axis:
+            return angle_about(axis, pose.rigid(rotation[:, :1]), pose.rigid(rotation))
+        return np.degrees(pose.angle(rotation[:, :1].mT @ rotation).numpy())
+
+    tracked, errors = {}, {}
+    for key, name in trackers.items():
+        if f"tracking/{key}" in result.arrays:
+            rotation = torch.from_numpy(result.arrays[f"tracking/{key}"][rows])
+            tracked[name] = angles(rotation)
+            errors[name] = np.degrees(pose.geodesic(rotation, true).numpy())
+    titles = [Path(test.paths[i]).parent.name or Path(test.paths[i]).stem for i in result.arrays["tracking/index"][rows]]
+    label = "angle from the first frame, deg" if one_axis else "size of the rotation, deg"
+    return figures.trajectories(angles(true), tracked, out, titles=titles, errors_deg=errors, ylabel=label)
+
+
+def _share(rotation: torch.Tensor, axis: torch.Tensor) -> float:
+    """Share of the rotation vectors' power between successive frames of (B, F, 3, 3) that lies on an axis (3,)."""
+    vectors = pose.log(rotation[:, :-1].mT @ rotation[:, 1:])
+    return float((vectors @ axis.double()).square().sum() / vectors.square().sum().clamp_min(1e-30))
+
+
+@torch.no_grad()
+def _strip(test: Features, dataset, method: Steering, axis: torch.Tensor, out: Path) -> Path | None:
+    """Steer one frame of each of a few objects along a sweep of its own other views' deltas, in order of their angle."""
+    groups = [group for group in test.views() if len(group) > STRIP_STEPS]
+    if not groups:
+        return None
+    groups = [groups[i] for i in _even(np.arange(len(groups)), STRIP_ROWS)]
+    bank = torch.from_numpy(np.concatenate(groups))
+    poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
+    embedded = steering_measure.embed(method, flat(test, "equi", "clip"))
+    wanted = np.linspace(-180, 180, STRIP_STEPS + 1)[1:]
+    sources, found, truth = [], [], []
+    for group in groups:
+        index = torch.from_numpy(group)
+        others = index[1:]
+        angle = angle_about(axis, poses[index[0]], poses[others])
+        gap = np.abs((angle[None] - wanted[:, None] + 180) % 360 - 180)
+        target = others[torch.from_numpy(gap.argmin(1))]
+        mixing = steering_measure.coefficients(method, poses[index[:1]], poses[target], embedded.dtype)
+        predicted = steering_measure.steer(method, embedded[index[:1]].expand(len(target), -1), mixing)
+        sources.append(int(index[0]))
+        found.append(others[steering_measure.nearest(method, predicted, embedded[others])].numpy())
+        truth.append(target.numpy())
+    found, truth = np.stack(found), np.stack(truth)
+    wrong = torch.rad2deg(pose.geodesic(poses[torch.from_numpy(found)], poses[torch.from_numpy(truth)])).numpy()
+    images = {}
+    for clip in np.unique(bank.numpy() // test.frames):
+        images[clip] = np.asarray(dataset[int(clip)]["frames"])
+    used = np.unique(np.concatenate([found.ravel(), truth.ravel(), sources]))
+    stride = max(1, len(images[used[0] // test.frames]) // test.frames)  # frames of the video per step of the encoder
+    pictures = np.stack([images[i // test.frames][(i % test.frames) * stride + stride // 2] for i in used])
+    place = {index: i for i, index in enumerate(used)}
+    look = np.vectorize(place.__getitem__)
+    return figures.steering_strip(pictures, look(np.array(sources)), look(found), look(truth), wanted, out, wrong=wrong)

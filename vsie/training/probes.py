@@ -1,0 +1,86 @@
+"""What each part knows, while it is trained: online probes and collapse alarms that never touch the loss.
+
+The probes are linear heads on detached, standardised latents with an optimiser of their own. Their score on a batch is
+taken *before* they learn from it and is averaged over steps, so nothing is scored on what it was just fitted to.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vsie import pose
+from vsie.evaluation.collapse import summary
+from vsie.evaluation.inputs import PARTS
+from vsie.methods.base import Split
+
+
+class OnlineProbes(nn.Module):
+    """Linear class probe and linear pair-pose probe on inv, equi and all.
+
+    Args:
+        split: Where the latent is cut.
+        classes: Number of classes; 0 where there are no labels.
+        posed: Whether poses are known.
+        momentum: Of the running averages of scores.
+    """
+
+    def __init__(self, split: Split, classes: int, posed: bool, *, momentum: float = 0.98) -> None:
+        super().__init__()
+        self.split, self.classes, self.posed, self.momentum = split, classes, posed, momentum
+        widths = {"inv": split.invariant, "equi": split.equivariant, "all": split.invariant + split.equivariant}
+        state = torch.random.get_rng_state()  # the model's own random numbers must not depend on who watches
+        self.norms = nn.ModuleDict({part: nn.BatchNorm1d(width, affine=False) for part, width in widths.items()})
+        self.class_heads = nn.ModuleDict({p: nn.Linear(w, classes) for p, w in widths.items()} if classes else {})
+        self.pose_heads = nn.ModuleDict({p: nn.Linear(2 * w, 6) for p, w in widths.items()} if posed else {})
+        torch.random.set_rng_state(state)
+        self.optimiser = torch.optim.Adam(self.parameters(), lr=2e-3) if classes or posed else None
+        self.scores: dict[str, float] = {}
+
+    def step(self, latents: Tensor, labels: Tensor | None, poses: Tensor | None) -> None:
+        """Score, then learn from, detached latents (B, N, D), labels (B,), poses (B, N, 4, 4)."""
+        if self.optimiser is None:
+            return
+        inv, equi = self.split(latents)
+        losses = []
+        for part, values in zip(PARTS, (inv, equi, latents), strict=True):
+            values = self.norms[part](values.flatten(0, 1)).unflatten(0, values.shape[:2])
+            if self.classes and labels is not None:
+                logits = self.class_heads[part](values).flatten(0, 1)
+                target = labels.repeat_interleave(values.shape[1])
+                losses.append(nn.functional.cross_entropy(logits, target))
+                self._score(f"online/top1/{part}", (logits.argmax(-1) == target).float().mean())
+            if self.posed and poses is not None:
+                pair = torch.cat([values, values.roll(1, 1)], -1)
+                motion = pose.delta(poses, poses.roll(1, 1), "body")[..., :3, :3]
+                found = self.pose_heads[part](pair)
+                losses.append((found - motion[..., :2].mT.flatten(-2)).square().mean())
+                error = pose.geodesic(pose.from_6d(found.detach()), motion).rad2deg().median()
+                self._score(f"online/pose_deg/{part}", error)
+        self.optimiser.zero_grad(set_to_none=True)
+        sum(losses).backward()
+        self.optimiser.step()
+
+    def _score(self, key: str, value: Tensor) -> None:
+        before = self.scores.get(key)
+        value = value.item()
+        self.scores[key] = value if before is None else self.momentum * before + (1 - self.momentum) * value
+
+    def extra_state(self) -> dict[str, object]:
+        """Everything that a resumed run needs to go on as if nothing had happened."""
+        optimiser = self.optimiser.state_dict() if self.optimiser else {}
+        return {"heads": self.state_dict(), "optimiser": optimiser, "scores": dict(self.scores)}
+
+    def load_extra_state(self, state: dict[str, object]) -> None:
+        """Undo `extra_state`."""
+        self.load_state_dict(state["heads"])
+        if self.optimiser:
+            self.optimiser.load_state_dict(state["optimiser"])
+        self.scores = dict(state["scores"])
+
+
+def alarms(split: Split, latents: Tensor) -> dict[str, float]:
+    """Collapse alarms of latents (B, N, D): per-part rank, standard deviation and within-object share of variance."""
+    objects = torch.arange(len(latents), device=latents.device).repeat_interleave(latents.shape[1])
+    parts = zip(PARTS, (*split(latents), latents), strict=True)
+    return summary({part: values.flatten(0, 1) for part, values in parts}, objects)
