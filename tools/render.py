@@ -19,7 +19,7 @@ def main(config: RenderConfig) -> None:
     if config.sheet is not None:
         from vsie.render import sheet
 
-        print(sheet.write(config.sheet, seed=config.seed))
+        print(sheet.write(config.sheet, families=config.families, seed=config.seed))
         return
     if config.out is None:
         raise ValueError("out is missing: give the folder of the data set, for example out=data/turntable")

@@ -150,7 +150,7 @@ class EvaluateConfig:
 
 @dataclass
 class ExtractConfig:
-    """`tools/extract.py`. See `vsie.features.extract`."""
+    """`tools/extract.py`. See `vsie.extraction.extract`."""
 
     checkpoint: str = "???"
     manifest: str = "???"
@@ -159,7 +159,8 @@ class ExtractConfig:
     frames: int | None = None
     spacing: int | None = None
     stride: int | None = None
-    batch: int = 64
+    size: int | None = None
+    batch: int = 16
     overwrite: bool = False
 
 

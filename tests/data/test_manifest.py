@@ -96,7 +96,7 @@ def test_the_example_in_data_manifests_loads(tmp_path):
         ("../a.mp4,0,o,0,train,\n", "row 2, column 'path': '../a.mp4' leaves the manifest's folder"),
         (",0,o,0,train,\n", "row 2, column 'path': found nothing"),
         ("a.mp4,0,o,0,train,q.npz\n", r"row 2, column 'poses': .*q.npz is not a file that exists"),
-        ("a.mp4,0,o,0,train,\nb.mp4,0,o,1,val,\n", "row 3, column 'split': found val where an earlier row of object 'o' has train"),
+        ("a.mp4,0,o,0,train,\nb.mp4,0,o,1,val,\n", "row 3, column 'split': found val where an earlier row of object 'o'"),
         ("a.mp4,0,o,0,train,\nb.mp4,1,o,1,train,\n", "row 3, column 'label': found 1 where an earlier row of object 'o' has 0"),
         ("a.mp4,0,o,0\n", "row 2 has 4 cells, expected 6"),
     ],

@@ -60,10 +60,8 @@ def features(
     for i in range(objects):
         for j in range(clips):
             if motion == "turntable":
-                start, speed = torch.rand(2, generator=generator, dtype=torch.float64) * torch.tensor([2 * math.pi, 0.8]) - (
-                    torch.tensor([0.0, 0.4])
-                )
-                angle = start + speed * torch.arange(frames)
+                start, speed = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+                angle = 2 * math.pi * start + (0.8 * speed - 0.4) * torch.arange(frames)
                 rotation[i, j] = pose.exp(angle[:, None] * torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
             else:
                 axis = torch.nn.functional.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0)

@@ -142,7 +142,7 @@ def test_another_seed_gives_other_pictures_and_other_lights(reference, tmp_path)
 
 def test_killed_and_started_again_gives_the_same_bytes(tmp_path):
     """SIGKILL in the middle, two workers: no orphan goes on; the second run ends with an untouched run's bytes."""
-    changes = {"objects": 12, "clips_per_object": 3, "frames": 12, "size": 32, "supersample": 2, "workers": 2}
+    changes = {"objects": 12, "clips_per_object": 3, "frames": 6, "size": 32, "workers": 2}
     process = start(tmp_path, **changes)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)  # the workers hold the pipe too: it ends when the last of them has gone
@@ -334,6 +334,21 @@ def test_meshes_from_files_take_the_same_way(tmp_path):
         render(tmp_path / "broken", **{**changes, "meshes": tmp_path / "empty"})
 
 
+def test_shapenet_is_rendered_by_its_listing(tmp_path):
+    import trimesh
+
+    listing = np.array([["04", "b"], ["02", "a"], ["04", "a"]])
+    for synset, name in listing:
+        (tmp_path / "shapes" / synset / name / "models").mkdir(parents=True)
+        trimesh.creation.box().export(tmp_path / "shapes" / synset / name / "models/model_normalized.obj")
+    np.save(tmp_path / "shapes/all_objects.npy", listing)
+    changes = {"objects": None, "families": None, "meshes": tmp_path / "shapes", "trajectory": "views"}
+    out = render(tmp_path / "set", **changes).parent
+    assert (out / "classes.txt").read_text().split() == ["02", "04"]
+    labels = {row["object"]: row["label"] for row in rows(out / "manifest.csv")}
+    assert labels == {"02_a": "0", "04_b": "1", "04_a": "1"}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_object_is_named(tmp_path, workers):
     write_meshes(tmp_path / "meshes")
@@ -390,3 +405,22 @@ def test_shards_are_read_from_text():
     for text in ("8/8", "1", "a/b", "-1/4"):
         with pytest.raises(ValueError, match="expected i/n"):
             parse_shard(text)
+
+
+def test_command_renders_and_refuses_with_one_line(tmp_path):
+    root = Path(vsie.__file__).parents[1]
+
+    def command(*overrides: str) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        line = [sys.executable, str(root / "tools/render.py"), *overrides]
+        return subprocess.run(line, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+
+    small = ["out=set", "objects=2", "frames=2", "size=32", "clips_per_object=1", "families=[chair,sofa]"]
+    done = command(*small)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "set/manifest.csv" and len(rows(tmp_path / "set/manifest.csv")) == 2
+    refused = command(*small, "seed=1")
+    assert refused.returncode != 0 and "seed: found 0, expected 1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "out is missing" in command("objects=2").stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]  # no folders of Hydra's

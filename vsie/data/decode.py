@@ -11,7 +11,7 @@ What was measured, and why this file is as it is (decord 0.6 with its own FFmpeg
 * A reader never lives longer than a call, since decord hangs when one crosses a fork.
 * The frame index (one pass over the packets, no decoding) is PyAV's in both, so both agree on what "nearest" means.
 
-Video with rotation metadata comes out upright, as players show it (decord turns by itself, for PyAV it is done here).
+Video with rotation metadata comes out upright, as players show it (done here; decord does it by itself for some containers).
 Grey video comes out with three equal channels. Time 0 is the first frame.
 """
 
@@ -30,6 +30,7 @@ BACKENDS = ("decord", "pyav")
 DECORD_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "vp9", "mjpeg"})  # HEVC: wrong frames after a seek
 TEXT_ART = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg renders text files as video
 COMPLETE = 0.9  # a file with less than this share of the frames (or seconds) that its header announces is truncated
+NO_FRAMES = "the video stream has no frames that can be decoded"
 NEAR = 16  # packets between two stretches that are rather decoded through than sought over
 
 
@@ -127,8 +128,8 @@ class Video:
                     packets.append((packet.pts, packet.dts, packet.is_keyframe, packet.duration or 0))
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(f"{self.path}: damaged after {len(packets)} frames ({_reason(error)})") from None
-        if not packets or codec.width <= 0 or codec.height <= 0 or codec.pix_fmt is None:
-            raise VideoError(f"{self.path}: the video stream has no frames that can be decoded")
+        if not packets or codec is None or codec.width <= 0 or codec.height <= 0 or codec.pix_fmt is None:
+            raise VideoError(f"{self.path}: {NO_FRAMES}")
         if truncated or len(packets) < COMPLETE * stream.frames:
             raise VideoError(f"{self.path}: truncated, found {len(packets)} frames, expected {stream.frames or 'more'}")
         first = next((number for number, packet in enumerate(packets) if packet[2]), 0)
@@ -136,6 +137,8 @@ class Video:
         if codec.name == "vp8":  # it has packets that are never shown, and nothing but decoding tells which
             shown = {frame.pts for frame in self._run(packets[0][1])}
             packets = [packet for packet in packets if packet[0] in shown]
+            if not packets:
+                raise VideoError(f"{self.path}: {NO_FRAMES}")
         count = len(packets)
         raw = [packet[0] for packet in packets]
         rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -197,9 +200,8 @@ class Video:
         codec = self._stream.codec_context
         depth = max(component.bits for component in codec.format.components)
         if self.backend == "decord" and depth <= 8 and codec.name in DECORD_CODECS:
-            if self.check:
-                self._decode(wanted, picture=lambda frame: None)
-            pictures = self._by_decord(wanted)
+            turned = self.check and any(self._decode(wanted, picture=lambda frame: frame.rotation))
+            pictures = None if turned else self._by_decord(wanted)
         if pictures is None:
             pictures = self._decode(wanted, picture=_pictures())
             if len({picture.shape for picture in pictures}) > 1:

@@ -167,12 +167,15 @@ def _bare(name: Path, split: str) -> dict[str, str]:
 
 
 def _videos(folder: Path) -> list[Path]:
-    found = sorted(
-        Path(base, name)
-        for base, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-    )
+    found, entered = [], set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(base)) in entered:  # a link to a folder above
+            folders.clear()
+            continue
+        entered.add(real)
+        visible = (name for name in names if not name.startswith("."))
+        found += [Path(base, name) for name in visible if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+    found.sort()
     if not found:
         raise ValueError(f"{folder}: no video in this folder, expected files that end in {' '.join(sorted(VIDEO_SUFFIXES))}")
     return found

@@ -32,13 +32,15 @@ ONE_AXIS = 0.02  # the share of the rotation vectors' spread off the main axis b
 class Candidates:
     """The coarse grid: rotations (C, 3, 3), their coefficients h (C, K), which are one mode (C, C), the tangent basis (m, 3).
 
-    `tangent` holds one row, the axis, where the training deltas turn about one axis, and three else.
+    `radius` (radians) is how near two rotations are that count as one mode; `tangent` holds one row, the axis, where the
+    training deltas turn about one axis, and three else.
     """
 
     rotations: Tensor
     coefficients: Tensor
     near: Tensor
     tangent: Tensor
+    radius: float
 
 
 def _coefficients(steering: Steering, rotation: Tensor, dtype: torch.dtype) -> Tensor:
@@ -118,10 +120,11 @@ def candidates(
     quaternion = pose.to_quaternion(grid)
     angle = 2 * torch.acos((quaternion @ quaternion.mT).abs().clamp_max(1))
     # A motion of a few degrees has no two modes 30 degrees apart: then a quarter of its span parts them.
-    near = angle < min(APART, float(angle.max()) / 4)
+    radius = min(APART, float(angle.max()) / 4)
     return Candidates(
-        rotations=grid, coefficients=_coefficients(steering, grid, torch.float32), near=near, tangent=tangent.float()
-    )
+        rotations=grid, coefficients=_coefficients(steering, grid, torch.float32), near=angle < radius,
+        tangent=tangent.float(), radius=radius,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,8 +205,7 @@ def _solve(problem: _Problem, grid: Candidates, steering: Steering, *, steps: in
     else:
         table = (2 * table - denominator[row]) / problem.length.square()[:, None]
     first = table.argmax(1)
-    table = table.masked_fill(grid.near[first], -torch.inf)
-    rival_score, rival = table.max(1)
+    rival = table.masked_fill(grid.near[first], -torch.inf).argmax(1)
     number, start = len(first), torch.cat([first, rival])
     products = problem.products.repeat(2, 1)
     if both_signs:
@@ -215,12 +217,14 @@ def _solve(problem: _Problem, grid: Candidates, steering: Steering, *, steps: in
     score_one, score_two = score[:number], score[number:]
     swap = score_two > score_one
     best = torch.where(swap[:, None, None], two, one)
-    # Where the second start climbed into the first's mode, the second mode is worth what the grid said of it.
-    merged = pose.geodesic(one, two) < APART / 2
     high, low = torch.maximum(score_one, score_two), torch.minimum(score_one, score_two)
-    second = torch.where(merged, rival_score, low)
-    margin = torch.where(second.isfinite(), high - second, torch.zeros_like(high)).clamp_min(0)
-    return best, margin
+    # The second mode is the best of what lies outside the first: the other start, unless it climbed into the first too, and
+    # the grid around the solution, which need not be the grid around the first start.
+    low = low.masked_fill(pose.geodesic(one, two) < grid.radius, -torch.inf)
+    cosine = pose.to_quaternion(best).float() @ pose.to_quaternion(grid.rotations).float().mT
+    outside = table.masked_fill_(cosine.abs() > math.cos(grid.radius / 2), -torch.inf).amax(1)
+    second = torch.maximum(low, outside)
+    return best, torch.where(second.isfinite(), high - second, torch.zeros_like(high)).clamp_min(0)
 
 
 @torch.no_grad()

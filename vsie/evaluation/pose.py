@@ -139,7 +139,7 @@ def fit(
         probe = PairProbe(dim=features.shape[1])
     probe.mean.copy_(features.mean(0))
     std = features.std(0)
-    probe.scale.copy_(torch.where(std > 1e-6 * std.max(), 1 / std.clamp_min(1e-30), torch.zeros_like(std)))
+    probe.scale.copy_(torch.where(std > 1e-5 * probe.mean.abs(), 1 / std.clamp_min(1e-30), torch.zeros_like(std)))
     views = min(views, min(len(group) for group in groups))
     first, second = (~torch.eye(views, dtype=torch.bool)).nonzero(as_tuple=True)
     sample_source, sample_target = _draw_pairs(groups, 8, generator)

@@ -141,3 +141,12 @@ class Method(nn.Module):
     def coefficients(self, motion: Tensor) -> Tensor:
         """h_k of motions (..., 4, 4) in `frame`: (..., K); differentiable."""
         return self.predictor.coefficients(self.conditioning.of_motion(motion))
+
+    def pair_coefficients(self, source: Tensor, target: Tensor) -> Tensor:
+        """h_k of the motions between poses (..., 4, 4): (..., K); with raw quaternions the sign is the pair's own."""
+        return self.predictor.coefficients(self.conditioning(source, target))
+
+    @property
+    def sign_free(self) -> bool:
+        """Whether a motion alone leaves the sign of its encoding open, so that inversion has to try both."""
+        return self.conditioning.encoding == "quaternion_raw"

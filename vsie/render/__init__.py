@@ -5,7 +5,8 @@
 """
 
 from vsie.render.flow import render_flow
-from vsie.render.raycast import Renderer, embree_clock, render_frame
+from vsie.render.geometry import embree_clock
+from vsie.render.raycast import Renderer, render_frame
 from vsie.render.scene import Camera, Frame, Light, Mesh
 
 __all__ = ["Camera", "Frame", "Light", "Mesh", "Renderer", "embree_clock", "render_flow", "render_frame"]

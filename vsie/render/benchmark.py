@@ -33,9 +33,10 @@ def benchmark(
 
     Returns:
         One row per size and number of processes: `size`, `processes`, `frames_per_second` (all processes together),
-        `scaling` (against the first row of this size), `cores` (processor time by wall time, all together), and the
-        shares of the wall time spent in `mesh` (building it and its search tree), `embree` (inside its queries; their
-        inverse limits what any other improvement can bring), `shade` (the rest of rendering), `encode`, `write`.
+        `scaling` (against the first row of this size), `cores` (processor time by wall time, all together; where it is
+        below `processes` the machine was busy with something else and the row says little), and the shares of the wall
+        time spent in `mesh` (building it and what is precomputed for rays and light), `embree` (inside its queries: the
+        limit of what any other improvement can bring), `shade` (the rest of rendering), `encode`, `write`.
     """
     rows = []
     for size in sizes:

@@ -1,7 +1,7 @@
 """One clip: draw it, render it, write it as an H.264 video and an archive of arrays. Bytes depend on the seed only.
 
 Of x264's presets `ultrafast` is the best here, measured on rendered clips of 16 frames: the fastest to write (2.2 ms at
-64 px, 8 ms at 256 px) and to read (1.2 ms, 4 ms), the smallest colour error at equal crf, 1.5 x the bytes of `veryfast`.
+64 px, 8 ms at 256 px) and to read (1.2 ms, 4 ms), the smallest error at equal crf, 1.5 x the size of `veryfast`.
 That error, decoded against rendered, in levels of 255: 2.1 at 64 px, 1.75 at 128 px, 1.5 at 256 px; on the object's
 pixels 7.3, 5.2 and 3.6, of which 6.7, 4.7 and 3.2 are 4:2:0 chroma and the readers' fast YUV-to-RGB, not the quantiser.
 """

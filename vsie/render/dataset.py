@@ -158,7 +158,7 @@ def render_dataset(
         shard: (i, n): only the i-th of n parts of the objects, i from 0. The last part to end writes the manifest.
         families: Procedural classes to use, all when None. Object i is of family i modulo their number.
         meshes: Objects from files instead: a folder with one folder per class of OBJ, GLB or PLY files at any depth, or
-            a ShapeNetCore root with all_objects.npy.
+            a ShapeNetCore root with all_objects.npy; y is up in all of them.
         auxiliary: Arrays to keep in the archives: depth, mask, normals, flow, occlusion.
         supersample: Rays per pixel along each side.
         fps: Frames per second, for the times.
@@ -256,7 +256,8 @@ def _file_sources(root: Path) -> Sources:
     if (root / "all_objects.npy").exists():
         from vsie.render import meshes
 
-        found = [(synset, f"{synset}_{name}", str(path)) for synset, name, path in meshes.shapenet(root)]
+        listed = meshes.shapenet(root)
+        found = [(entry.synset, f"{entry.synset}_{entry.object}", str(entry.path)) for entry in listed]
     else:
         files = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in MESH_SUFFIXES]
         inside = [path.relative_to(root) for path in files]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vsie.render.raycast import ObjectScene
+from vsie.render.geometry import ObjectScene
 from vsie.render.scene import FLOOR_Z, Camera, Mesh, check_rigid
 
 
@@ -51,6 +51,8 @@ def _flow(
         end = after[:, :2] / after[:, 2:] * intrinsics_b[0, 0] + intrinsics_b[:2, 2]
     behind = after[:, 2] <= 1e-6
     end[behind] = start[behind]
+    if camera_a.key == camera_b.key:
+        end[~found] = start[~found]  # exactly zero, not rounding
     outside = behind | (end < 0).any(axis=1) | (end >= size).any(axis=1)
     # a grazing surface changes depth by much within the float32 error of a ray, so the slack grows with distance
     visible = _visible(scene, pose_b, np.where(behind[:, None], rays, after), 1e-4 * np.abs(after[:, 2]))
@@ -61,7 +63,6 @@ def _flow(
 def _move_static(rays: np.ndarray, camera_a: Camera, camera_b: Camera) -> np.ndarray:
     """Floor points (and directions of the sky) along camera-a rays (n, 3), in the frame of camera b."""
     if camera_a.key == camera_b.key:
-        # any depth gives zero flow; the floor's own is needed for what hides it
         relative = np.eye(4)
     else:
         relative = camera_b.world_in_camera @ np.linalg.inv(camera_a.world_in_camera)

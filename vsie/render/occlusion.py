@@ -7,6 +7,7 @@ occlusion, light from the spot's pool on the floor and interreflection are a few
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -15,16 +16,19 @@ from scipy.sparse import csr_matrix
 from vsie.render.scene import (
     FLOOR_Z,
     SPOT_DISTANCE,
+    SPOT_POWER,
     SUN_HALF_ANGLE,
+    SUN_IRRADIANCE,
     SUN_RADIANCE,
     WORLD_RADIANCE,
     Light,
     spot_falloff,
-    spot_irradiance,
+    spot_on_floor,
+    sun_table,
 )
 
-DIRECTIONS = 64
-_POINTS = 1400  # aim for the number of baked points of an object
+DIRECTIONS = 48
+_POINTS = 400  # aim for the number of baked points of an object
 _LEVELS = 16  # most parts into which an edge is split
 _SUBSETS = 4  # samples of the floor for each baked direction
 _GOLDEN = math.pi * (3.0 - math.sqrt(5.0))
@@ -74,7 +78,7 @@ class SurfaceLight:
         rays = ((targets - origins) * radius).astype(np.float32)
         hit = self._scene.intersect((origins * 1.01 * radius).astype(np.float32), rays)
         found = hit["primID"] >= 0
-        behind = np.einsum("ni,ni->n", self._scene.face_normals[hit["primID"][found]], rays[found]) > 0
+        behind = np.einsum("in,ni->n", self._scene.face_normals[:, hit["primID"][found]], rays[found]) > 0
         return bool(behind.sum() > 0.02 * max(found.sum(), 1))
 
     def _lattice(self, vertices: np.ndarray, normals: np.ndarray, albedo: np.ndarray) -> None:
@@ -132,12 +136,17 @@ class SurfaceLight:
         blocked = np.zeros_like(cosine)
         blocked[rows, columns] = cosine[rows, columns]
         rays = self.directions[columns].astype(np.float32)
-        behind = np.einsum("ni,ni->n", self._scene.face_normals[prim], rays) > 0
+        behind = np.einsum("in,ni->n", self._scene.face_normals[:, prim], rays) > 0
         target = self.nearest(prim, hit["u"][met], hit["v"][met], behind)
         self._leave_inside(rows[behind], blocked, cosine)
         weight = blocked[rows, columns] / math.pi
         self._exchange = csr_matrix((weight, (rows, target)), shape=(count, count))
-        self.blocked, self._cosine = blocked, cosine
+        self.blocked, self._open = blocked, cosine - blocked
+        # planes for the arithmetic of each frame
+        self._clear = np.ascontiguousarray((blocked == 0).T, dtype=np.float32)
+        self._hidden = blocked.sum(axis=1) / np.float32(math.pi)
+        self._places, self._facing = np.ascontiguousarray(self.points.T), np.ascontiguousarray(self.normals.T)
+        self._albedo = np.ascontiguousarray(self.albedo.T)
 
     def _jittered(self, columns: np.ndarray) -> np.ndarray:
         """Rays (n, 3) float32 spread within their direction's share of the sphere, the same on every call."""
@@ -169,60 +178,60 @@ class SurfaceLight:
     def interpolate(
         self, values: np.ndarray, prim: np.ndarray, u: np.ndarray, v: np.ndarray, behind: np.ndarray
     ) -> np.ndarray:
-        """(N, c) values (P, c) of the baked points, linear within each cell of a triangle's lattice."""
+        """(c, N) values (c, P) of the baked points, linear within each cell of a triangle's lattice."""
         face = prim + behind * self._face_count if self.two_sided else prim
-        level = self.levels[face]
+        level = self.levels.take(face)
         a, b = u * level, v * level
         i = np.minimum(a.astype(np.int32), level - 1)
         j = np.minimum(b.astype(np.int32), level - 1 - i)
         a -= i
         b -= j
         upper = (a + b > 1) & (i + j < level - 1)
-        row = self._start[face] + i * (level + 1) - i * (i - 1) // 2 + j
+        row = self._start.take(face) + i * (level + 1) - i * (i - 1) // 2 + j
         below = row + level + 1 - i  # the same j, in the next row
         # the upper triangle of a cell is the lower one seen from its opposite corner
-        weight_b = np.where(upper, 1 - b, a)[:, None]
-        weight_c = np.where(upper, 1 - a, b)[:, None]
-        corner = np.where(upper, below + 1, row)
-        values_a = values[self._index[corner]]
-        result = values_a * (1 - weight_b - weight_c)
-        result += values[self._index[below]] * weight_b
-        result += values[self._index[row + 1]] * weight_c
+        weight_b = np.where(upper, 1 - b, a).astype(np.float32)
+        weight_c = np.where(upper, 1 - a, b).astype(np.float32)
+        result = values.take(self._index.take(np.where(upper, below + 1, row)), axis=1)
+        result *= 1 - weight_b - weight_c
+        result += values.take(self._index.take(below), axis=1) * weight_b
+        result += values.take(self._index.take(row + 1), axis=1) * weight_c
         return result
 
     def evaluate(self, rotation: np.ndarray, light: Light) -> np.ndarray:
-        """(P, 3) linear irradiance at the baked points, to be added to the unhindered sun, sky and even floor.
+        """(3, P) linear irradiance at the baked points, to be added to the unhindered sun, sky and even floor.
 
         Args:
             rotation: (3, 3) object in world.
             light: floor and spot.
         """
-        floor = light.floor_albedo / math.pi
         world = self.directions @ rotation.T
-        even = environment(world[:, 2])[:, None] * np.where(world[:, 2:] < 0, light.floor_albedo, 1.0)
-        pool = self._pool(world, rotation, light)[:, None] * (floor * light.spot_color)
-        gradient = _pool_gradient(light) @ rotation
-        change = np.exp(np.clip(self.points @ gradient.astype(np.float32), -1, 1))[:, None]
-        seen = (self._cosine - self.blocked) @ pool.astype(np.float32) * change
-        lost = self.blocked @ even.astype(np.float32)
-        total = seen - lost
-        passed = self._exchange @ (self.albedo * np.maximum(total + self._plain(rotation, light), 0))
-        passed += self._exchange @ (self.albedo * passed)
-        return total + passed
+        even = environment(world[:, 2]) * np.where(world[:, 2] < 0, light.floor_albedo[:, None], 1.0)
+        strength = (self._pool(world, rotation, light) / math.pi).astype(np.float32)
+        color = (light.floor_albedo * light.spot_color).astype(np.float32)[:, None]
+        gradient = (_pool_gradient(light) @ rotation).astype(np.float32)
+        change = np.exp(np.clip(gradient @ self._places, -1, 1))
+        total = color * ((self._open @ strength) * change)
+        total -= (self.blocked @ even.T.astype(np.float32)).T
+        received = self._albedo * np.maximum(total + self._plain(rotation, light), 0)
+        passed = (self._exchange @ np.ascontiguousarray(received.T)).T
+        # light that is passed on more than once comes back to much the same place
+        return total + passed * (1 + self._albedo * self._hidden)
 
     def _plain(self, rotation: np.ndarray, light: Light) -> np.ndarray:
-        from vsie.render.raycast import even_irradiance
-
-        normal_z = self.normals @ rotation[2].astype(np.float32)
+        """(3, P) sun, sky, even floor and spot at the baked points."""
         spot = (light.spot_position @ rotation).astype(np.float32)
-        towards = spot - self.points
-        distance = np.sqrt(np.einsum("ni,ni->n", towards, towards))
-        falloff = spot_falloff(towards @ (spot / np.float32(SPOT_DISTANCE)) / distance)
-        facing = np.maximum(np.einsum("ni,ni->n", self.normals, towards), 0) / distance**3
+        towards = spot[:, None] - self._places
+        squared = towards[0] ** 2 + towards[1] ** 2 + towards[2] ** 2
+        distance = np.sqrt(squared)
+        falloff = spot_falloff((spot / np.float32(SPOT_DISTANCE)) @ towards / distance)
+        facing = self._facing[0] * towards[0] + self._facing[1] * towards[1] + self._facing[2] * towards[2]
+        # the spot's shadow from the baked directions next to it: good enough for what surfaces pass on to each other
         close = np.argsort(-(self.directions @ spot))[:3]
-        clear = 1 - (self.blocked[:, close] > 0).mean(axis=1)
-        strength = (500 / (4 * math.pi) * falloff * facing * clear).astype(np.float32)
-        return even_irradiance(normal_z, light) + strength[:, None] * light.spot_color.astype(np.float32)
+        clear = self._clear[close[0]] + self._clear[close[1]] + self._clear[close[2]]
+        strength = np.float32(SPOT_POWER / (12 * math.pi)) * falloff * np.maximum(facing, 0) / (squared * distance)
+        color = light.spot_color.astype(np.float32)[:, None]
+        return even_irradiance(rotation[2].astype(np.float32) @ self._facing, light) + strength * clear * color
 
     def _pool(self, world: np.ndarray, rotation: np.ndarray, light: Light) -> np.ndarray:
         """(K,) mean spot irradiance on the floor within each baked direction's share of the sphere."""
@@ -230,18 +239,43 @@ class SurfaceLight:
         rays = world[:, None] + jitter
         down = rays[..., 2] < -0.15
         points = rays[down] * (FLOOR_Z / rays[down][:, 2:])
-        strength = spot_irradiance(points, light)
-        towards = light.spot_position - points
-        strength *= towards[:, 2] / np.linalg.norm(towards, axis=1)
+        strength = spot_on_floor(points, light)
         bright = np.flatnonzero(strength > 0)
         start = (light.spot_position @ rotation).astype(np.float32)
         if len(bright):
-            ways = (-towards[bright] @ rotation).astype(np.float32)
+            ways = ((points[bright] - light.spot_position) @ rotation).astype(np.float32)
             dark = self._scene.occluded(np.broadcast_to(start, ways.shape).copy(), ways)
             strength[bright[dark]] = 0.0
         result = np.zeros(rays.shape[:2])
         result[down] = strength
         return result.mean(axis=1)
+
+
+def even_irradiance(normal_z: np.ndarray, light: Light, below: float = 0.0) -> np.ndarray:
+    """(3, N) irradiance from sun, sky and an evenly lit floor on a surface that nothing hides, by its normal's z.
+
+    `below` is the share of the sun that the floor under the object has lost to the object.
+    """
+    sun = sun_table().take(((normal_z + 1) * np.float32(512) + np.float32(0.5)).astype(np.int32))
+    down = np.float32(0.5) - np.float32(0.5) * normal_z
+    above = np.float32(SUN_IRRADIANCE) * sun + np.float32(math.pi * WORLD_RADIANCE) * (1 - down)
+    floor = light.floor_albedo * (SUN_IRRADIANCE * (1 - below) + math.pi * WORLD_RADIANCE)
+    return above + down * floor.astype(np.float32)[:, None]
+
+
+@functools.cache
+def gloss_table() -> np.ndarray:
+    """(2, 257) float32 radiance of sky and sun, and of a floor of albedo 1, blurred by a gloss of roughness 0.5.
+
+    By the z of the mirrored direction, from -1 to 1; nothing hides the environment.
+    """
+    directions = sphere_directions(4096)
+    z = np.linspace(-1, 1, 257)
+    centres = np.stack([np.sqrt(1 - z * z), np.zeros_like(z), z], axis=1)
+    lobe = np.maximum(centres @ directions.T, 0) ** 4.6  # half of GGX's reflected light is within 28 degrees
+    lobe /= lobe.sum(axis=1, keepdims=True)
+    light, above = environment(directions[:, 2]), directions[:, 2] >= 0
+    return np.stack([lobe @ (light * above), lobe @ (light * ~above)]).astype(np.float32)
 
 
 def environment(z: np.ndarray) -> np.ndarray:
@@ -255,13 +289,14 @@ def environment(z: np.ndarray) -> np.ndarray:
     return np.where(z < 0, floor, WORLD_RADIANCE + SUN_RADIANCE * sun)
 
 
+@functools.lru_cache(maxsize=64)
 def _pool_gradient(light: Light) -> np.ndarray:
     """(3,) gradient in world space, at the origin, of the logarithm of the light that the spot's pool sends up."""
     grid = np.linspace(-2.0, 2.0, 24)
     centre = light.spot_position * (FLOOR_Z / SPOT_DISTANCE)
     x, y = np.meshgrid(grid + centre[0], grid + centre[1])
     points = np.stack([x.ravel(), y.ravel(), np.full(x.size, FLOOR_Z)], axis=1)
-    weight = spot_irradiance(points, light)
+    weight = spot_on_floor(points, light)
     step = 0.2
     probes = np.concatenate([np.eye(3), -np.eye(3)]) * step
     offset = probes[:, None] - points

@@ -65,7 +65,7 @@ def merge(parts: list[Part]) -> Part:
 def volume(part: Part) -> float:
     """Signed volume enclosed by a part: positive when its faces point outward."""
     a, b, c = (part.vertices[part.faces[:, corner]] for corner in range(3))
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0)
+    return float(np.einsum("ij,ij->", a, _cross(b, c)) / 6.0)
 
 
 def box(size, at=(0.0, 0.0, 0.0), bevel: float = 0.0) -> Part:
@@ -125,8 +125,8 @@ def lathe(profile, segments: int = 28, crease: float = CREASE_DEGREES) -> Part:
 def tube(path, radius, segments: int = 10, closed: bool = False, flat: float = 1.0) -> Part:
     """A tube along a path (N, 3) with one radius or a radius per point; ends are capped.
 
-    `flat` scales the tube across the path's plane (a band when small). Frames follow the normal of the path's plane,
-    so the path should be planar or nearly so.
+    `flat` scales the tube across the path's plane (a band when large). Frames follow the normal of the path's plane, or
+    are carried along a path that has none.
     """
     path = np.asarray(path, dtype=np.float64)
     if closed:
@@ -136,12 +136,18 @@ def tube(path, radius, segments: int = 10, closed: bool = False, flat: float = 1
     tangents = _unit(tangents)
     centred = path - path.mean(axis=0)
     across = np.linalg.eigh(centred.T @ centred)[1][:, 0]
-    if np.abs(tangents @ across).max() > 0.99:  # straight along the axis found: any perpendicular will do
-        across = np.eye(3)[np.abs(tangents[0]).argmin()]
-    side = _unit(np.cross(tangents, across))
-    other = np.cross(side, tangents)
+    if np.abs(tangents @ across).max() < 0.8:
+        side = _unit(_cross(tangents, across))
+    else:  # not planar, or straight along the axis found
+        side = _carried(tangents, np.eye(3)[np.abs(tangents[0]).argmin()])
+    other = _cross(side, tangents)
     angles = np.linspace(0, 2 * np.pi, segments, endpoint=False)
-    radius = np.broadcast_to(np.asarray(radius, dtype=np.float64), (len(path),))[:, None, None]
+    # A tube thicker than its bend is tight would turn itself inside out there: it is pinched instead.
+    bends = np.diff(tangents, axis=0)
+    gaps = np.diff(path, axis=0)
+    tightest = np.sqrt((gaps * gaps).sum(axis=1) / np.maximum((bends * bends).sum(axis=1), 1e-12))
+    limit = 0.9 * np.minimum(np.append(tightest, np.inf), np.insert(tightest, 0, np.inf))
+    radius = np.minimum(np.asarray(radius, dtype=np.float64), limit)[:, None, None]
     points = path[:, None] + radius * (
         side[:, None] * np.cos(angles)[None, :, None] + other[:, None] * (flat * np.sin(angles))[None, :, None]
     )
@@ -214,7 +220,7 @@ def loft(
     column_next = np.roll(column, -1)
 
     low, high = points[row_here], points[row_next]
-    quads = np.cross(high[:, column_next] - low, high - low[:, column_next])  # (R, N, 3), twice the area
+    quads = _cross(high[:, column_next] - low, high - low[:, column_next])  # (R, N, 3), twice the area
     lengths = np.sqrt(np.einsum("rnc,rnc->rn", quads, quads))
     solid = lengths > 1e-10 * max(float(lengths.max()), 1e-300)
     units = quads / np.where(solid, lengths, 1.0)[..., None]
@@ -243,7 +249,7 @@ def loft(
     d = (lower[:, None] * wide + left).reshape(-1)
     faces = np.concatenate([np.column_stack([a, c, b]), np.column_stack([a, d, c])])
     corners = vertices[faces]
-    areas = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    areas = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     sizes = np.einsum("fc,fc->f", areas, areas)
     faces = faces[sizes > 1e-20 * max(float(sizes.max()), 1e-300)].astype(np.int32)
     part = Part(vertices, faces, -_unit(normals.reshape(-1, 3)))
@@ -256,8 +262,10 @@ def loft(
 def triangulate(outline) -> np.ndarray:
     """Triangles (N - 2, 3), counter-clockwise, of a simple polygon (N, 2), by ear clipping (quadratic: keep N small).
 
+    The outline is taken to be simple; not every one that crosses itself is noticed.
+
     Raises:
-        ValueError: the outline crosses itself.
+        ValueError: the outline was found to cross itself.
     """
     outline = np.asarray(outline, dtype=np.float64)
     x, y = outline[:, 0], outline[:, 1]
@@ -276,24 +284,36 @@ def triangulate(outline) -> np.ndarray:
             at, misses = (at + 1) % len(order), misses + 1
         if misses > len(order):
             raise ValueError(f"outline of {len(outline)} points crosses itself: no ear left among {len(order)} points")
-    triangles.append(tuple(order))
+    a, b, c = order
+    if (x[b] - x[a]) * (y[c] - y[a]) < (y[b] - y[a]) * (x[c] - x[a]):
+        raise ValueError(
+            f"outline of {len(outline)} points crosses itself: what is left of it runs the wrong way round"
+        )
+    triangles.append((a, b, c))
     return np.array(triangles, dtype=np.int32)
 
 
 def curve(points, count: int = 16) -> np.ndarray:
-    """A smooth path (count, D) through control points (N, D): a centripetal-free Catmull-Rom spline, ends included."""
+    """A smooth path (count, D) through control points (N, D), both ends included: a centripetal Catmull-Rom spline.
+
+    Centripetal knots (Yuksel, Schaefer, Keyser 2011) keep it free of loops and cusps however unevenly the points lie.
+    """
     points = np.asarray(points, dtype=np.float64)
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    where = np.linspace(0, len(points) - 1, count)
-    segment = np.minimum(where.astype(int), len(points) - 2)
-    t = (where - segment)[:, None]
-    before, start, end, after = (padded[segment + shift] for shift in range(4))
-    return 0.5 * (
-        2 * start
-        + (end - before) * t
-        + (2 * before - 5 * start + 4 * end - after) * t**2
-        + (3 * start - before - 3 * end + after) * t**3
-    )
+    steps = np.diff(padded, axis=0)
+    spans = np.sqrt(np.sqrt((steps**2).sum(axis=1, keepdims=True)))
+    slopes = steps / spans
+    across = (padded[2:] - padded[:-2]) / (spans[:-1] + spans[1:])
+    tangents = slopes[:-1] - across + slopes[1:]
+    knots = np.concatenate([[0.0], np.cumsum(spans[1:-1, 0])])
+    where = np.linspace(0.0, knots[-1], count)
+    segment = np.clip(np.searchsorted(knots, where, side="right") - 1, 0, len(points) - 2)
+    span = spans[1:-1][segment]
+    t = (where - knots[segment])[:, None] / span
+    start, end = points[segment], points[segment + 1]
+    out, into = tangents[segment] * span, tangents[segment + 1] * span
+    rise = t * t * (3 - 2 * t)
+    return start + rise * (end - start) + t * (1 - t) ** 2 * out - t * t * (1 - t) * into
 
 
 def rounded_rectangle(width: float, height: float, radius: float, steps: int = 4) -> np.ndarray:
@@ -305,6 +325,16 @@ def rounded_rectangle(width: float, height: float, radius: float, steps: int = 4
     centre = np.array([width / 2 - radius, height / 2 - radius])
     signs = [(1, 1), (-1, 1), (-1, -1), (1, -1)]
     return np.concatenate([piece + centre * sign for piece, sign in zip(turned, signs, strict=True)])
+
+
+def _carried(tangents: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """One perpendicular per tangent, each the previous one carried along with the least turning."""
+    sides = np.empty_like(tangents)
+    for row, tangent in enumerate(tangents):
+        start = start - tangent * (start @ tangent)
+        start = start / np.sqrt(start @ start)
+        sides[row] = start
+    return sides
 
 
 def _is_ear(x, y, a: int, b: int, c: int, order: np.ndarray) -> bool:
@@ -327,8 +357,7 @@ def _hard(before, after, solid, crease: float, axis: int) -> np.ndarray:
 
 
 def _split(hard: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Doubles the hard lines: source line of each copy, whether it meets the strip before / after, first copy's index.
-    """
+    """Doubles the hard lines: each copy's source, whether it meets the strip before / after, the first copy's index."""
     lines = np.repeat(np.arange(len(hard)), 1 + hard)
     first = np.cumsum(1 + hard) - (1 + hard)
     is_first = np.zeros(len(lines), dtype=bool)
@@ -336,6 +365,15 @@ def _split(hard: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     before = is_first
     after = ~is_first | ~hard[lines]
     return lines, before.astype(np.float64), after.astype(np.float64), first
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross product over the last axis; without the axis juggling that makes `np.cross` slow on small arrays."""
+    result = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    result[..., 0] = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
+    result[..., 1] = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
+    result[..., 2] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    return result
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -359,11 +397,13 @@ def _axes_along(axis: np.ndarray) -> np.ndarray:
         other = np.array([1.0, 0, 0])
     first = other - axis * (other @ axis)
     first /= np.sqrt(first @ first)
-    second = np.array([
-        axis[1] * first[2] - axis[2] * first[1],
-        axis[2] * first[0] - axis[0] * first[2],
-        axis[0] * first[1] - axis[1] * first[0],
-    ])
+    second = np.array(
+        [
+            axis[1] * first[2] - axis[2] * first[1],
+            axis[2] * first[0] - axis[0] * first[2],
+            axis[0] * first[1] - axis[1] * first[0],
+        ]
+    )
     return np.stack([first, second, axis])
 
 
@@ -381,8 +421,10 @@ def _box_template() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     spread = signs * np.where(on_face, 1.0, 0.7)
     quads = [np.arange(4) + 4 * face for face in range(6)]
     edges, corners = [], []
-    key = {tuple(sign) + (int(face.argmax()),): index
-           for index, (sign, face) in enumerate(zip(signs.astype(int).tolist(), on_face, strict=True))}
+    key = {
+        tuple(sign) + (int(face.argmax()),): index
+        for index, (sign, face) in enumerate(zip(signs.astype(int).tolist(), on_face, strict=True))
+    }
     for axis in range(3):
         second, third = (axis + 1) % 3, (axis + 2) % 3
         for u in (-1, 1):
@@ -392,8 +434,14 @@ def _box_template() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
                     corner = [0, 0, 0]
                     corner[axis], corner[second], corner[third] = sign, u, v
                     ends.append(tuple(corner))
-                edges.append([key[ends[0] + (second,)], key[ends[1] + (second,)],
-                              key[ends[1] + (third,)], key[ends[0] + (third,)]])
+                edges.append(
+                    [
+                        key[ends[0] + (second,)],
+                        key[ends[1] + (second,)],
+                        key[ends[1] + (third,)],
+                        key[ends[0] + (third,)],
+                    ]
+                )
     for corner in {tuple(sign) for sign in signs.astype(int).tolist()}:
         corners.append([key[corner + (axis,)] for axis in range(3)])
     sharp = _outward(spread, [list(quad[[0, 1, 2]]) for quad in quads] + [list(quad[[0, 2, 3]]) for quad in quads])
@@ -404,7 +452,7 @@ def _box_template() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def _outward(points: np.ndarray, triangles: list) -> np.ndarray:
     triangles = np.array(triangles, dtype=np.int32)
     a, b, c = (points[triangles[:, corner]] for corner in range(3))
-    inward = np.einsum("fc,fc->f", np.cross(b - a, c - a), a + b + c) < 0
+    inward = np.einsum("fc,fc->f", _cross(b - a, c - a), a + b + c) < 0
     triangles[inward] = triangles[inward][:, ::-1]
     return triangles
 
@@ -413,7 +461,6 @@ def _outward(points: np.ndarray, triangles: list) -> np.ndarray:
 def _cylinder_template(segments: int):
     """Ring points (x, y, z in 0..1, normal x, y), faces, and which vertices are side / low ring / high ring."""
     hard = 360.0 / segments > CREASE_DEGREES
-    copies = 2 if hard else 1
     angles = np.arange(segments) * 2 * np.pi / segments
     circle_points = np.column_stack([np.cos(angles), np.sin(angles)])
     middle = np.column_stack([np.cos(angles + np.pi / segments), np.sin(angles + np.pi / segments)])
@@ -429,11 +476,9 @@ def _cylinder_template(segments: int):
         np.column_stack([circle_points, np.ones(segments), circle_points]),
     ]
     column = np.arange(segments)
-    following = column + segments if copies == 2 else np.roll(column, -1)
-    sides = np.concatenate([
-        np.column_stack([column, following, following + count]),
-        np.column_stack([column, following + count, column + count]),
-    ])
+    following = column + segments if hard else np.roll(column, -1)
+    first = np.column_stack([column, following, following + count])
+    sides = np.concatenate([first, np.column_stack([column, following + count, column + count])])
     fan = np.column_stack([np.zeros(segments - 2, dtype=int), column[1:-1], column[2:]])
     faces = np.concatenate([sides, fan[:, ::-1] + 2 * count, fan + 2 * count + segments]).astype(np.int32)
     points = np.concatenate(rows)

@@ -8,19 +8,20 @@ clip's floor, computed once.
 from __future__ import annotations
 
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 
-from vsie.render.occlusion import SurfaceLight
+from vsie.render.geometry import ObjectScene
+from vsie.render.ground import Ground, View, sun_block
+from vsie.render.occlusion import even_irradiance, gloss_table
 from vsie.render.scene import (
     FLOOR_Z,
-    SUN_IRRADIANCE,
+    SPOT_DISTANCE,
+    SPOT_POWER,
     WORLD_RADIANCE,
     Camera,
     Frame,
@@ -28,124 +29,36 @@ from vsie.render.scene import (
     Mesh,
     check_rotation,
     spot_falloff,
-    spot_irradiance,
-    SPOT_DISTANCE,
-    SPOT_POWER,
-    sun_table,
     tone_map,
 )
 
 _OFFSET = 1e-4  # a shadow ray starts this far above its surface
 _CACHED_VIEWS = 64
+_ADAPTIVE_FROM = 192  # subsamples on a side of the picture; below, most pixels of an object are edges
+_CONTRAST = 6  # levels between neighbours above which a pixel gets all its subsamples
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+_ONES = np.ones(3, np.float32)
+# The reference's material is a rough plastic, not a chalk: less diffuse light at a grazing view, and a soft gloss. The
+# numbers are least squares over all twelve reference scenes, with the light itself computed by path tracing.
+_DIFFUSE = (np.float32(0.964), np.float32(-0.388), np.float32(0.216))
+_GLOSS = np.float32(0.037)
+_ALPHA = 0.25  # GGX width: a roughness of 0.5
 
 
-class QueryClock:
-    """Seconds spent and rays cast inside Embree's queries while `enabled`; costs one test a query when it is off."""
+@dataclass(frozen=True, eq=False)
+class _Shot:
+    """What all samples of one frame have in common."""
 
-    def __init__(self) -> None:
-        self.enabled = False
-        self.reset()
-
-    def reset(self) -> None:
-        """Sets the sums back to zero."""
-        self.seconds = 0.0
-        self.rays = 0
-
-
-embree_clock = QueryClock()
-
-
-def _query(scene: EmbreeScene, origins: np.ndarray, directions: np.ndarray, **options: object) -> object:
-    if not embree_clock.enabled:
-        return scene.run(origins, directions, **options)
-    start = time.perf_counter()
-    result = scene.run(origins, directions, **options)
-    embree_clock.seconds += time.perf_counter() - start
-    embree_clock.rays += len(directions)
-    return result
-
-
-def _probe_occluded() -> int:
-    """What this embreex answers for an occluded ray: its documentation is silent and its versions may differ."""
-    scene = EmbreeScene()
-    TriangleMesh(scene, np.array([[-1, -1, 0], [1, -1, 0], [0, 1, 0]], np.float32), np.array([[0, 1, 2]], np.int32))
-    origins = np.array([[0, 0, 1], [5, 5, 1]], np.float32)
-    hit, miss = scene.run(origins, np.array([[0, 0, -1], [0, 0, -1]], np.float32), query="OCCLUDED")
-    if hit == miss:
-        raise ImportError(f"embreex: OCCLUDED answers {hit} for a hit and for a miss; another version is needed")
-    return int(hit)
-
-
-_OCCLUDED = _probe_occluded()
-
-
-def even_irradiance(normal_z: np.ndarray, light: Light) -> np.ndarray:
-    """(N, 3) irradiance from sun, sky and an evenly lit floor on a surface that nothing hides, by its normal's z."""
-    sun = sun_table()[((normal_z + 1) * np.float32(512) + np.float32(0.5)).astype(np.int32)]
-    down = np.float32(0.5) - np.float32(0.5) * normal_z
-    above = np.float32(SUN_IRRADIANCE) * sun + np.float32(math.pi * WORLD_RADIANCE) * (1 - down)
-    floor = light.floor_albedo * (SUN_IRRADIANCE + math.pi * WORLD_RADIANCE)
-    return above[:, None] + down[:, None] * floor.astype(np.float32)
-
-
-class ObjectScene:
-    """A mesh made ready for rays: its BVH and, per triangle, everything that shading looks up. All in object space."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
-        self.vertices = mesh.vertices.astype(np.float32)
-        self.radius = float(np.linalg.norm(mesh.vertices, axis=1).max())
-        self._embree = EmbreeScene()
-        self._geometry = TriangleMesh(self._embree, np.ascontiguousarray(self.vertices), mesh.faces)
-        corners = mesh.vertices[mesh.faces]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-        shading = mesh.normals[mesh.faces]
-        length = np.linalg.norm(shading, axis=2, keepdims=True)
-        shading = np.where(length > 1e-12, shading / np.maximum(length, 1e-30), normals[:, None])
-        # Files disagree about which side a normal is on; the winding decides, as it does in Cycles.
-        shading *= np.where(np.einsum("fci,fi->fc", shading, normals) < 0, -1.0, 1.0)[..., None]
-        self.face_normals = normals.astype(np.float32)
-        # one row a triangle: three corner normals, three corner colours, so that one gather fetches all
-        colors = mesh.colors[mesh.faces]
-        self._table = np.concatenate([shading, colors], axis=1).reshape(len(normals), 18).astype(np.float32)
-        self.outline = self._outline()
-        self.light = SurfaceLight(self)
-
-    def corners(self) -> tuple[np.ndarray, np.ndarray]:
-        """(F, 3, 3) unit normal and (F, 3, 3) linear albedo at the corners of each triangle."""
-        table = self._table.reshape(-1, 6, 3)
-        return table[:, :3], table[:, 3:]
-
-    def _outline(self) -> np.ndarray:
-        """(n, 3) points with the convex hull of the mesh."""
-        points = np.unique(self.vertices[self.mesh.faces.ravel()], axis=0)
-        if len(points) < 256:
-            return points
-        from scipy.spatial import ConvexHull, QhullError
-
-        try:
-            return np.ascontiguousarray(points[ConvexHull(points).vertices])
-        except QhullError:  # a flat mesh has no volume
-            return points
-
-    def intersect(self, origins: np.ndarray, directions: np.ndarray) -> dict[str, np.ndarray]:
-        """First hits of float32 rays (N, 3): `primID` (-1 for none), `u`, `v`, `tfar` in units of the direction."""
-        return _query(self._embree, origins, directions, output=1)
-
-    def occluded(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """(N,) bool, whether the mesh stands anywhere in the way of float32 rays (N, 3)."""
-        return _query(self._embree, origins, directions, query="OCCLUDED") == _OCCLUDED
-
-    def surface(self, prim: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, 3) interpolated unit normals on the side of the winding, and (N, 3) linear albedo."""
-        row = self._table[prim]
-        u, v = u[:, None], v[:, None]
-        w = 1.0 - u - v
-        normals = w * row[:, 0:3] + u * row[:, 3:6] + v * row[:, 6:9]
-        normals /= np.sqrt(np.einsum("ni,ni->n", normals, normals))[:, None] + np.float32(1e-20)
-        albedo = w * row[:, 9:12] + u * row[:, 12:15] + v * row[:, 15:18]
-        return normals, albedo
+    view: View
+    ground: Ground
+    rotation: np.ndarray  # (3, 3) object in world
+    turn: np.ndarray  # the same in float32
+    light: Light
+    blocked: np.ndarray  # (H * W,) share of the sun that the floor has lost
+    below: float  # the same, under the object
+    soft: np.ndarray  # (3, P) SurfaceLight.evaluate
+    near: np.ndarray  # (H * W,) bool, pixels that may see the object
+    shadow: np.ndarray  # (H * W,) bool, pixels where its hard shadow may fall
 
 
 class Renderer:
@@ -170,6 +83,7 @@ class Renderer:
         self.supersample = int(supersample)
         self.camera = Camera.default() if camera is None else camera
         self.scene = ObjectScene(mesh)
+        self._sun_block = sun_block(math.ceil(self.scene.radius * 50) / 50)
         self._views: OrderedDict[bytes, View] = OrderedDict()
         self._grounds: OrderedDict[tuple[bytes, Light], Ground] = OrderedDict()
 
@@ -243,21 +157,23 @@ class Renderer:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Depth (H, W), mask (H, W) and normals (H, W, 3) at the pixels' centres, as `Frame` defines them."""
         view = self._view(self.camera if camera is None else camera)
-        pixels, origin, directions = self._rays(rotation, view, view.centres)
-        hit = self.scene.intersect(np.broadcast_to(origin, directions.shape).copy(), directions)
+        pixels = np.flatnonzero(view.cover(self.scene.outline @ rotation.T))
+        directions = view.rays(pixels, turn=rotation.astype(np.float32))
+        origin = (view.origin @ rotation).astype(np.float32)
+        hit = self.scene.intersect(_repeat(origin, len(directions)), directions)
         found = hit["primID"] >= 0
         pixels = pixels[found]
         prim = hit["primID"][found]
         normals, _ = self.scene.surface(prim, hit["u"][found], hit["v"][found])
-        behind = np.einsum("ni,ni->n", self.scene.face_normals[prim], directions[found]) > 0
-        normals[behind] *= -1.0
+        behind = _dot(self.scene.face_normals.take(prim, axis=1), directions[found].T) > 0
+        normals[:, behind] *= -1.0
         turn = (camera or self.camera).world_in_camera[:3, :3] @ rotation
         depth = np.full(self.size**2, np.inf, np.float32)
         mask = np.zeros(self.size**2, bool)
         picture = np.zeros((self.size**2, 3), np.float32)
         depth[pixels] = hit["tfar"][found]
         mask[pixels] = True
-        picture[pixels] = normals @ turn.T.astype(np.float32)
+        picture[pixels] = (turn.astype(np.float32) @ normals).T
         shape = (self.size, self.size)
         return depth.reshape(shape), mask.reshape(shape), picture.reshape(*shape, 3)
 
@@ -278,94 +194,163 @@ class Renderer:
                 self._grounds.popitem(last=False)
         return ground
 
-    def _rays(
-        self, rotation: np.ndarray, view: View, directions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pixels that may see the object, and their rays in object space."""
-        cover = view.cover(self.scene.outline @ rotation.T)
-        pixels = np.arange(self.size**2) if cover is None else np.flatnonzero(cover)
-        turned = directions[pixels].reshape(-1, 3) @ rotation.astype(np.float32)
-        return pixels, (view.origin @ rotation).astype(np.float32), turned
-
     def _shade(self, rotation: np.ndarray, view: View, light: Light) -> np.ndarray:
         """One frame's picture, (H, W, 3) uint8."""
         ground = self._ground(view, light)
-        samples = self.supersample**2
-        pixels, origin, directions = self._rays(rotation, view, view.directions)
-        hit = self.scene.intersect(np.broadcast_to(origin, directions.shape).copy(), directions)
-        found = np.flatnonzero(hit["primID"] >= 0)
-        radiance = self._object_radiance(
-            rotation, light, origin + hit["tfar"][found, None] * directions[found], directions[found],
-            hit["primID"][found], hit["u"][found], hit["v"][found],
-        )  # fmt: skip
-        covered = np.zeros((self.size**2, samples), bool)
-        covered[pixels] = (hit["primID"] >= 0).reshape(-1, samples)
-        scattered = np.zeros((len(pixels) * samples, 3), np.float32)
-        scattered[found] = radiance
-        on_object = np.zeros((self.size**2, 3), np.float32)
-        on_object[pixels] = scattered.reshape(-1, samples, 3).sum(axis=1)
-
-        spot = np.where(covered, np.float32(0), ground.spot)
+        turn = rotation.astype(np.float32)
         outline = self.scene.outline @ rotation.T
-        towards = outline - light.spot_position
-        reach = (FLOOR_Z - light.spot_position[2]) / np.minimum(towards[:, 2:], -1e-3)
-        cover = view.cover(light.spot_position + towards * reach)
-        shadow = ground.pool if cover is None else ground.pool & (cover > 0)
-        candidates = np.flatnonzero(shadow)
-        chosen = np.flatnonzero(spot[candidates] > 0)
-        lit = candidates[chosen // samples] * samples + chosen % samples
-        start = (light.spot_position @ rotation).astype(np.float32)
-        rays = view.points.reshape(-1, 3)[lit] @ rotation.astype(np.float32) - start
-        blocked = self.scene.occluded(np.broadcast_to(start, rays.shape).copy(), rays)
-        spot.reshape(-1)[lit[blocked]] = 0.0
+        blocked, below = self._sun_block.share(self.scene, turn)
+        blocked = view.spread(blocked)
+        soft = self.scene.light.evaluate(rotation, light)
+        near = view.cover(outline) > 0
+        shadow = ground.pool & (view.cover(_cast_on_floor(outline, light)) > 0)
+        shot = _Shot(view, ground, rotation, turn, light, blocked, below, soft, near.ravel(), shadow.ravel())
 
-        touched = shadow.ravel().copy()
-        touched[pixels] = True
-        touched = np.flatnonzero(touched)
-        free = samples - covered[touched].sum(axis=1, dtype=np.float32)
-        linear = ground.radiance(spot[touched].sum(axis=1), free) + on_object[touched]
+        linear = ground.linear - blocked * ground.sun
+        touched = np.flatnonzero(near | shadow)
+        samples = self.supersample**2
+        order = [samples // 2 + self.supersample // 2 * (1 - self.supersample % 2)]
+        order += [index for index in range(samples) if index != order[0]]
+        if self.size * self.supersample < _ADAPTIVE_FROM or samples == 1:
+            linear[:, touched] = self._sum(shot, touched, order)[0] * np.float32(1 / samples)
+            return self._picture(tone_map(linear))
+
+        first, hit = self._sum(shot, touched, order[:1])
+        linear[:, touched] = first
+        planes = tone_map(linear)
+        outline = np.zeros(self.size**2, np.uint8)
+        outline[touched] = hit * np.uint8(255)
+        rough = outline.reshape(self.size, self.size)
+        rough = np.maximum(
+            cv2.morphologyEx(rough, cv2.MORPH_GRADIENT, _NEIGHBOURS),
+            cv2.morphologyEx(self._picture(planes), cv2.MORPH_GRADIENT, _NEIGHBOURS).max(axis=2),
+        )
+        edges = np.flatnonzero(rough.ravel().take(touched) > _CONTRAST)
+        pixels = touched.take(edges)
+        rest, _ = self._sum(shot, pixels, order[1:])
+        planes[:, pixels] = tone_map((first.take(edges, axis=1) + rest) * np.float32(1 / samples))
+        return self._picture(planes)
+
+    def _picture(self, planes: np.ndarray) -> np.ndarray:
+        """(H, W, 3) from (3, H * W)."""
+        return cv2.merge(list(planes.reshape(3, self.size, self.size)))
+
+    def _sum(self, shot: _Shot, pixels: np.ndarray, samples: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(3, n) linear light summed over some subsamples of each pixel, and (n,) bool whether any of them hit."""
+        view, ground, count = shot.view, shot.ground, len(samples)
+        near = np.flatnonzero(shot.near.take(pixels))
+        directions = view.rays(np.repeat(pixels.take(near), count), np.tile(samples, len(near)), shot.turn)
+        origin = (view.origin @ shot.rotation).astype(np.float32)
+        hit = self.scene.intersect(_repeat(origin, len(directions)), directions)
+        covered = hit["primID"] >= 0
+        found = np.flatnonzero(covered)
+        radiance = np.zeros((3, len(covered)), np.float32)
+        radiance[:, found] = self._object_radiance(
+            shot, origin, np.ascontiguousarray(directions.take(found, axis=0).T),
+            *(hit[name].take(found) for name in ("tfar", "primID", "u", "v")),
+        )  # fmt: skip
+
+        hidden = np.zeros((len(pixels), count), bool)
+        hidden[near] = covered.reshape(-1, count)
+        spot = ground.spot.take(pixels, axis=0)[:, samples]
+        spot[hidden] = 0.0
+        lit = np.flatnonzero((spot > 0) & shot.shadow.take(pixels)[:, None])
+        start = (shot.light.spot_position @ shot.rotation).astype(np.float32)
+        points, _ = view.meet_floor(view.rays(pixels.take(lit // count), np.asarray(samples).take(lit % count)))
+        rays = points @ shot.turn
+        starts = _repeat(start, len(rays))
+        rays -= starts
+        spot.reshape(-1)[lit[self.scene.occluded(starts, rays)]] = 0.0
+
+        # sums over subsamples as products with ones: NumPy's own are slow over short axes
+        ones = np.ones(count, np.float32)
+        free = count - hidden.astype(np.float32) @ ones
+        total = free * (ground.constant - shot.blocked.take(pixels) * ground.sun)
+        total += (spot @ ones) * ground.per_spot
+        total[:, near] += radiance.reshape(3, -1, count) @ ones
         if ground.sky is not None:
-            open_sky = (ground.sky[touched] & ~covered[touched]).sum(axis=1, dtype=np.float32)[:, None]
-            linear += open_sky * (np.float32(WORLD_RADIANCE) - ground.constant)
-        image = ground.image.copy()
-        image.reshape(-1, 3)[touched] = tone_map(linear / np.float32(samples))
-        return image
+            open_sky = (ground.sky.take(pixels, axis=0)[:, samples] & ~hidden).astype(np.float32) @ ones
+            total += open_sky * (np.float32(WORLD_RADIANCE) - ground.constant)
+        return total, free < count
 
     def _object_radiance(
         self,
-        rotation: np.ndarray,
-        light: Light,
-        points: np.ndarray,
+        shot: _Shot,
+        origin: np.ndarray,
         directions: np.ndarray,
+        distance: np.ndarray,
         prim: np.ndarray,
         u: np.ndarray,
         v: np.ndarray,
     ) -> np.ndarray:
-        """(N, 3) linear radiance that leaves hit points (object space) towards the camera."""
-        normals, albedo = self.scene.surface(prim, u, v)
-        faces = self.scene.face_normals[prim]
-        side = np.where(np.einsum("ni,ni->n", faces, directions) > 0, np.float32(-1), np.float32(1))
-        normals = normals * side[:, None]
-        faces = faces * side[:, None]
+        """(3, N) linear radiance that leaves the hit points of rays (object space, planes) towards the camera."""
+        scene, light, rotation = self.scene, shot.light, shot.rotation
+        normals, albedo = scene.surface(prim, u, v)
+        faces = scene.face_normals.take(prim, axis=1)
+        views = directions * (-1 / np.sqrt(_dot(directions, directions)))
+        behind = _dot(faces, views) < 0
+        side = 1 - 2 * behind.astype(np.float32)
+        normals *= side
+        faces *= side
+        facing_view = np.maximum(_dot(normals, views), np.float32(0.02))
+
+        points = origin[:, None] + distance * directions
+        to_spot = (light.spot_position @ rotation).astype(np.float32)[:, None] - points
+        squared = _dot(to_spot, to_spot)
+        length = np.sqrt(squared)
+        axis = (light.spot_position @ rotation / SPOT_DISTANCE).astype(np.float32)
+        facing = np.maximum(_dot(normals, to_spot) / length, 0)
+        spot = np.float32(SPOT_POWER / (4 * math.pi)) * spot_falloff((axis @ to_spot) / length) * facing / squared
+        spot *= _dot(faces, to_spot) > 0
+        index = np.flatnonzero(spot)
+        start = (points.take(index, axis=1) + np.float32(_OFFSET) * faces.take(index, axis=1)).T
+        rays = to_spot.take(index, axis=1).T
+        spot[index[scene.occluded(np.ascontiguousarray(start), np.ascontiguousarray(rays))]] = 0.0
+
         up = rotation[2].astype(np.float32)
-        normal_z = normals @ up
-        spot_position = (light.spot_position @ rotation).astype(np.float32)
-        towards = spot_position - points
-        squared = np.einsum("ni,ni->n", towards, towards)
-        distance = np.sqrt(squared)
-        falloff = spot_falloff(towards @ (spot_position / np.float32(SPOT_DISTANCE)) / distance)
-        facing = np.einsum("ni,ni->n", normals, towards)
-        spot = np.float32(SPOT_POWER / (4 * math.pi)) * falloff * facing / (squared * distance)
-        lit = (spot > 0) & (np.einsum("ni,ni->n", faces, towards) > 0)
-        index = np.flatnonzero(lit)
-        start = points[index] + np.float32(_OFFSET) * faces[index]
-        spot *= lit
-        spot[index[self.scene.occluded(start, towards[index])]] = 0.0
-        soft = self.scene.light.evaluate(rotation, light)
-        total = even_irradiance(normal_z, light) + self.scene.light.interpolate(soft, prim, u, v, side < 0)
-        np.maximum(total, 0, out=total)
-        total += spot[:, None] * light.spot_color.astype(np.float32)
-        return albedo * total * np.float32(1 / math.pi)
+        normal_z = up @ normals
+        even = even_irradiance(normal_z, light, shot.below)
+        total = np.maximum(even + scene.light.interpolate(shot.soft, prim, u, v, behind), 0)
+        openness = np.minimum((_ONES @ total) / (_ONES @ even), 1)
+        color = light.spot_color.astype(np.float32)[:, None]
+        total += spot * color
+        grazing = 1 - facing_view
+        diffuse = _DIFFUSE[0] + grazing * grazing * (_DIFFUSE[1] + _DIFFUSE[2] * grazing * grazing * grazing)
+        total *= albedo
+        total *= diffuse * np.float32(1 / math.pi)
+
+        mirrored = np.clip(2 * facing_view * normal_z - up @ views, -1, 1)
+        gloss = gloss_table().take(((mirrored + 1) * np.float32(128) + np.float32(0.5)).astype(np.int32), axis=1)
+        gloss *= openness * _GLOSS
+        total += gloss[0] + gloss[1] * light.floor_albedo.astype(np.float32)[:, None]
+        half = to_spot / length + views
+        facing_half = _dot(normals, half)
+        spread = facing_half * facing_half / _dot(half, half) * np.float32(_ALPHA**2 - 1) + 1
+        k = np.float32(_ALPHA / 2)
+        peak = np.float32(_ALPHA**2 / (4 * math.pi)) / (spread * spread * (facing * (1 - k) + k))
+        total += (spot * _GLOSS * peak / (facing_view * (1 - k) + k)) * color
+        return total
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N,) products of vectors that lie as planes (3, N): many times faster than rows in NumPy."""
+    result = a[0] * b[0]
+    result += a[1] * b[1]
+    result += a[2] * b[2]
+    return result
+
+
+def _repeat(point: np.ndarray, count: int) -> np.ndarray:
+    """(count, 3) copies of a point: embreex wants an origin for each ray."""
+    result = np.empty((count, 3), np.float32)
+    result[:] = point
+    return result
+
+
+def _cast_on_floor(points: np.ndarray, light: Light) -> np.ndarray:
+    """Where the spot throws world points (n, 3) on the floor."""
+    towards = points - light.spot_position
+    return light.spot_position + towards * ((FLOOR_Z - light.spot_position[2]) / np.minimum(towards[:, 2:], -1e-3))
 
 
 def render_frame(

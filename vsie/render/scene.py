@@ -90,7 +90,8 @@ class Mesh:
             values["uv"] = _float_array(self.uv, "uv", 2)
         for name in ("normals", "colors", "uv"):
             if name in values and len(values[name]) != len(vertices):
-                raise ValueError(f"Mesh.{name}: expected {len(vertices)} rows (one a vertex), found {len(values[name])}")
+                found = len(values[name])
+                raise ValueError(f"Mesh.{name}: expected {len(vertices)} rows (one a vertex), found {found}")
         values.update(self._textures(len(faces)))
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -120,7 +121,7 @@ class Light:
 
     Args:
         floor_hue: in [0, 1] (circular), the floor's albedo is hsv(floor_hue, 0.6, 0.6).
-        spot_theta: polar angle of the spot from +z, radians, in [0, pi/2).
+        spot_theta: polar angle of the spot from +z, radians, in [0, 1.2].
         spot_phi: azimuth of the spot, radians.
         spot_hue: in [0, 1] (circular), the spot's colour is hsv(spot_hue, 1, 0.8).
 
@@ -139,8 +140,8 @@ class Light:
             if not math.isfinite(value):
                 raise ValueError(f"Light.{name}: expected a finite number, found {value}")
             object.__setattr__(self, name, value)
-        if not 0.0 <= self.spot_theta < math.pi / 2 - 0.2:
-            raise ValueError(f"Light.spot_theta: expected 0 to {math.pi / 2 - 0.2:.3f} radians, found {self.spot_theta}")
+        if not 0.0 <= self.spot_theta <= 1.2:
+            raise ValueError(f"Light.spot_theta: expected 0 to 1.2 radians, found {self.spot_theta}")
 
     @property
     def floor_albedo(self) -> np.ndarray:
@@ -231,7 +232,8 @@ class Frame:
         rgb: (H, W, 3) uint8, display values.
         depth: (H, W) float32 camera z of the object, inf elsewhere; or None where it was not asked for.
         mask: (H, W) bool, True on the object; or None.
-        normals: (H, W, 3) float32 unit shading normals in the camera frame, towards the camera, 0 off the object; or None.
+        normals: (H, W, 3) float32 unit shading normals in the camera frame on the side of the camera, 0 off the object;
+            or None.
     """
 
     rgb: np.ndarray
@@ -266,20 +268,15 @@ def check_rigid(value: object, name: str) -> np.ndarray:
     return matrix
 
 
-def spot_irradiance(points: np.ndarray, light: Light) -> np.ndarray:
-    """Irradiance from the spot on surfaces that face it, without its colour, its shadow and the cosine.
-
-    Args:
-        points: (..., 3) world positions.
-        light: the clip's light.
-
-    Returns:
-        (...) power over 4 pi d^2, faded towards the rim of the cone as Blender does it (smoothstep over the blend).
-    """
-    offset = np.asarray(points, dtype=np.float64) - light.spot_position
-    squared = np.einsum("...i,...i->...", offset, offset)
-    cosine = offset @ (-light.spot_position / SPOT_DISTANCE) / np.sqrt(squared)
-    return SPOT_POWER / (4.0 * math.pi) / squared * spot_falloff(cosine)
+def spot_on_floor(points: np.ndarray, light: Light) -> np.ndarray:
+    """Irradiance (n,) from the spot at points (n, 3) of the floor, without its colour and the object's shadow."""
+    position = light.spot_position.astype(points.dtype)
+    offset = points - position
+    squared = np.einsum("ni,ni->n", offset, offset)
+    distance = np.sqrt(squared)
+    cosine = offset @ (position * points.dtype.type(-1 / SPOT_DISTANCE)) / distance
+    height = points.dtype.type(SPOT_POWER / (4.0 * math.pi) * (light.spot_position[2] - FLOOR_Z))
+    return height / (squared * distance) * spot_falloff(cosine)
 
 
 def spot_falloff(cosine: np.ndarray) -> np.ndarray:
@@ -325,4 +322,4 @@ def _tone_bytes() -> np.ndarray:
 def tone_map(linear: np.ndarray) -> np.ndarray:
     """Linear float32 light of any shape, to display bytes by table (brighter than 4 is as bright as 4)."""
     index = np.minimum(linear * np.float32(_TONE_STEPS / _TONE_LIMIT), np.float32(_TONE_STEPS - 1))
-    return _tone_bytes()[index.astype(np.uint16)]
+    return _tone_bytes().take(index.astype(np.uint16))

@@ -86,7 +86,7 @@ TITLES = {
     "collapse/rankme": "effective rank", "collapse/std": "standard deviation",
     "collapse/within_object_share": "share of variance within objects",
 }  # fmt: skip
-PANELS_OFF = ("lr", "rate", "seconds", "images_per_second", "time_left", "epoch", "step")
+PANELS_OFF = ("learning_rate", "lr", "seconds", "images", "images_per_second", "time_left", "epoch", "step")
 
 
 def training_curves(file: Path | str, out: Path | str) -> Path:
@@ -118,6 +118,7 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
         everything = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
         if title == "loss and terms" and (everything > 0).all() and everything.max() > 20 * everything.min():
             axes.set_yscale("log")
+        axes.margins(y=0.12)
         _plain(axes)
         axes.set_title(TITLES.get(title, title), fontsize=10, color=INK, loc="left")
         axes.set_xlabel("step", fontsize=8, color=INK)
@@ -126,8 +127,8 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
 
 
 def steering_strip(
-    images: np.ndarray, sources: Sequence[int], found: np.ndarray, truth: np.ndarray, angles_deg: Sequence[float], out: Path | str,
-    *, wrong: np.ndarray | None = None,
+    images: np.ndarray, sources: Sequence[int], found: np.ndarray, truth: np.ndarray, angles_deg: Sequence[float],
+    out: Path | str, *, wrong: np.ndarray | None = None,
 ) -> Path:  # fmt: skip
     """For each source frame two rows over a sweep of deltas: the nearest neighbour of the steered latent, and the truth.
 
@@ -143,8 +144,8 @@ def steering_strip(
     rows, steps = np.shape(found)
     if np.shape(truth) != (rows, steps) or len(sources) != rows or len(angles_deg) != steps:
         raise ValueError(
-            f"steering strip: {len(sources)} sources, found {np.shape(found)}, truth {np.shape(truth)}, {len(angles_deg)} angles; "
-            "expected (sources, angles) for both"
+            f"steering strip: {len(sources)} sources, {len(angles_deg)} angles, found {np.shape(found)}, "
+            f"truth {np.shape(truth)}; expected (sources, angles) for both"
         )
     from matplotlib.gridspec import GridSpec
 
@@ -171,7 +172,8 @@ def steering_strip(
                 if line == 0 and wrong is not None and index >= 0:
                     text = f"{wrong[row, column]:.0f}°"
                     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-                    axes.text(0.95, 0.05, text, transform=axes.transAxes, fontsize=7, ha="right", va="bottom", color=INK, bbox=box)
+                    style = {"fontsize": 7, "ha": "right", "va": "bottom", "color": INK, "bbox": box}
+                    axes.text(0.95, 0.05, text, transform=axes.transAxes, **style)
                 if column == steps - 1:
                     label = ("steered", "truth")[line]
                     axes.text(
@@ -277,7 +279,6 @@ def components(
         classes: Names for the legend.
         limit: At most so many points, evenly thinned.
     """
-    from matplotlib import colormaps
     from matplotlib.lines import Line2D
 
     keep = np.unique(np.linspace(0, len(labels) - 1, min(limit, len(labels))).round().astype(int))
@@ -285,23 +286,19 @@ def components(
     names = {"inv": "invariant part", "equi": "equivariant part", "all": "whole latent"}
     figure = _figure(9.6, 3.9 * len(parts))
     kinds = np.unique(labels)
-    palette = colormaps["tab20"].colors if len(kinds) > len(COLOURS) else COLOURS
-    colour_of = {kind: "#CCCCCC" if kind < 0 else palette[i % len(palette)] for i, kind in enumerate(kinds)}
-    markers = dict(zip(kinds, ("o^s"[i // len(palette) % 3] for i in range(len(kinds))), strict=True))
+    colour_of = {kind: "#CCCCCC" if kind < 0 else COLOURS[i % len(COLOURS)] for i, kind in enumerate(kinds)}
+    markers = {kind: "o^sDP"[i // len(COLOURS) % 5] for i, kind in enumerate(kinds)}
     right = []
     order = np.random.default_rng(0).permutation(len(labels))  # no class hides another
     for row, (part, values) in enumerate(parts.items()):
         points, shares = principal_components(np.asarray(values)[keep])
         points = points / max(float(points.std()), 1e-30)
         left, other = (figure.add_subplot(len(parts), 2, 2 * row + i + 1) for i in range(2))
-        for kind in kinds if len(set(markers.values())) > 1 else [None]:
-            some = order if kind is None else order[labels[order] == kind]
-            left.scatter(
-                *points[some].T, s=6, c=[colour_of[k] for k in labels[some]], linewidths=0, alpha=0.8,
-                marker="o" if kind is None else markers[kind], rasterized=True,
-            )  # fmt: skip
+        for marker in dict.fromkeys(markers.values()):
+            some = order[[markers[k] == marker for k in labels[order]]]
+            left.scatter(*points[some].T, s=9, c=[colour_of[k] for k in labels[some]], linewidths=0, alpha=0.8, marker=marker)
         cloud = other.scatter(
-            *points[order].T, s=6, c=angles[order], cmap="twilight_shifted", vmin=0, vmax=360, linewidths=0, rasterized=True
+            *points[order].T, s=9, c=angles[order], cmap="twilight_shifted", vmin=0, vmax=360, linewidths=0
         )
         for axes, title in ((left, "by class"), (other, "by angle")):
             _plain(axes, grid=False)

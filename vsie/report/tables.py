@@ -173,7 +173,8 @@ def compare(runs: Mapping[str, Sequence[Mapping[str, float]]], keys: Sequence[st
             continue
         floor = [run[f"{key}/floor"] for seeds in runs.values() for run in seeds if f"{key}/floor" in run]
         label = _long_name(key) + (" (lower is better)" if lower_is_better(key) else "")
-        lines.append([label, *(spread(key, values) for values in found.values()), number(key, float(np.median(floor or [np.nan])))])
+        cells = [spread(key, values) for values in found.values()]
+        lines.append([label, *cells, number(key, float(np.median(floor or [np.nan])))])
     if form == "terminal":
         head, *body = _aligned(header, lines)
         return "\n".join([head, "-" * len(head), *body])

@@ -30,18 +30,22 @@ TURNTABLE_FAMILIES = (
     "car",
     "chair",
     "dog",
+    "duck",
     "guitar",
+    "headphones",
     "helicopter",
     "laptop",
     "motorbike",
     "mug",
-    "piano",
-    "sofa",
+    "pan",
     "teapot",
     "train",
-    "truck",
 )
-"""Families for turning about the vertical axis: the yaw shows from every side, and no two are easily confused."""
+"""Families for turning about the vertical axis, the default of the main run.
+
+Chosen by measurement among all: the yaw changes the picture most (test_yaw_shows_in_the_picture) and a plain classifier
+of small silhouettes and normals, which sees no colour, confuses them least (0.96 correct at 42 training objects each).
+"""
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""What a family works with: the random draws of its sub-type and proportions, the palette, and the list of its parts."""
+"""What a family works with: the draws of its sub-type and proportions, the palette, the list of its parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from vsie.render import Mesh
-from vsie.render.primitives import Part, cylinder, merge
+from vsie.render.primitives import Part, cylinder, lathe, merge
 
 ROLES = ("main", "second", "third", "accent")
 
@@ -51,7 +51,7 @@ class Design:
             self._colors.append(self.palette[ROLES.index(color)])
 
     def legs(self, x: float, y: float, height: float, kind: str, thickness: float, color: str = "second") -> None:
-        """Four legs from the floor (z = 0) to `height` at (+-x, +-y); kinds: square, round, tapered, splayed, turned."""
+        """Four legs from the floor (z = 0) to `height` at (+-x, +-y); the kinds are :data:`LEGS`."""
         for sign_x in (-1, 1):
             for sign_y in (-1, 1):
                 top = (sign_x * x, sign_y * y, height)
@@ -86,9 +86,9 @@ LEGS = ("square", "round", "tapered", "splayed", "turned")
 @lru_cache(maxsize=64)
 def turned_leg(height: float) -> Part:
     """A leg turned on a lathe, about 1 thick."""
-    from vsie.render.primitives import lathe
-
-    steps = np.array([(0.3, 0), (0.45, 0.05), (0.3, 0.12), (0.35, 0.4), (0.55, 0.62), (0.3, 0.72), (0.5, 0.78), (0.5, 1)])
+    steps = np.array(
+        [(0.3, 0), (0.45, 0.05), (0.3, 0.12), (0.35, 0.4), (0.55, 0.62), (0.3, 0.72), (0.5, 0.78), (0.5, 1)]
+    )
     return lathe(steps * (1, height), segments=10)
 
 

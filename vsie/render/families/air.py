@@ -23,17 +23,32 @@ def airplane(design: Design) -> None:
     """An aircraft: airliner, propeller plane, biplane, jet fighter or glider."""
     kind = design.pick("liner", "liner", "propeller", "biplane", "jet", "glider")
     length = design.uniform(2.4, 3.4)
-    radius = length * {"liner": 0.055, "propeller": 0.07, "biplane": 0.08, "jet": 0.06, "glider": 0.045}[kind] * design.uniform(0.9, 1.15)
+    radius = (
+        length
+        * {"liner": 0.055, "propeller": 0.07, "biplane": 0.08, "jet": 0.06, "glider": 0.045}[kind]
+        * design.uniform(0.9, 1.15)
+    )
     nose, tail = length / 2, -length / 2
     x = np.array([0, 0.02, 0.06, 0.14, 0.3, 0.62, 0.8, 0.92, 1.0])
     width = np.array([0.02, 0.4, 0.7, 0.95, 1, 1, 0.75, 0.42, 0.12])
     drop = np.array([-0.2, -0.15, -0.1, 0, 0, 0, 0.2, 0.4, 0.55])
     angles = np.linspace(0, 2 * np.pi, 18, endpoint=False)
-    sections = [np.column_stack([np.full(18, nose - share * length), radius * wide * np.cos(angles),
-                                 radius * (wide * np.sin(angles) + lift)])
-                for share, wide, lift in zip(x, width, drop, strict=True)]
+    sections = [
+        np.column_stack(
+            [
+                np.full(18, nose - share * length),
+                radius * wide * np.cos(angles),
+                radius * (wide * np.sin(angles) + lift),
+            ]
+        )
+        for share, wide, lift in zip(x, width, drop, strict=True)
+    ]
     design.add(loft(sections, crease=60))
-    span = length * {"liner": 0.48, "propeller": 0.5, "biplane": 0.42, "jet": 0.34, "glider": 0.8}[kind] * design.uniform(0.88, 1.12)
+    span = (
+        length
+        * {"liner": 0.48, "propeller": 0.5, "biplane": 0.42, "jet": 0.34, "glider": 0.8}[kind]
+        * design.uniform(0.88, 1.12)
+    )
     sweep = {"liner": 0.45, "jet": 0.9}.get(kind, 0.03) * design.uniform(0.6, 1.1)
     chord = length * {"liner": 0.2, "jet": 0.36, "glider": 0.1}.get(kind, 0.17) * design.uniform(0.9, 1.2)
     taper = {"liner": 0.35, "jet": 0.2, "glider": 0.4}.get(kind, design.uniform(0.6, 1.0))
@@ -58,20 +73,38 @@ def airplane(design: Design) -> None:
     tail_z = fin if fin_style == "tee" else radius * 0.6
     back = tail + length * 0.15
     for side in (-1, 1):
-        design.add(_wing((back, 0, tail_z), (back - 0.4 * tail_span, side * tail_span * 1.2, tail_z), length * 0.11, length * 0.06), color="second")
+        design.add(
+            _wing(
+                (back, 0, tail_z),
+                (back - 0.4 * tail_span, side * tail_span * 1.2, tail_z),
+                length * 0.11,
+                length * 0.06,
+            ),
+            color="second",
+        )
         if fin_style == "twin":
             root = (back, side * tail_span * 0.9, radius * 0.4)
-            design.add(_wing(root, (back - 0.1, side * tail_span * 0.95, fin), length * 0.11, length * 0.07), color="accent")
+            design.add(
+                _wing(root, (back - 0.1, side * tail_span * 0.95, fin), length * 0.11, length * 0.07), color="accent"
+            )
     if fin_style != "twin":
-        design.add(_wing((back, 0, radius * 0.4), (back - fin * 0.5, 0, fin + radius * 0.4), length * 0.15, length * 0.08), color="accent")
+        design.add(
+            _wing((back, 0, radius * 0.4), (back - fin * 0.5, 0, fin + radius * 0.4), length * 0.15, length * 0.08),
+            color="accent",
+        )
     if kind == "liner":
         for k in range(design.integer(1, 2)):
             for side in (-1, 1):
                 at = np.array((start - sweep * span * (0.35 + 0.3 * k), side * span * (0.35 + 0.3 * k), -radius * 1.2))
                 size = radius * 0.5
                 design.add(cylinder(at + (0.1, 0, 0), at - (chord * 0.5, 0, 0), size, size * 0.7, 14), color="third")
-        design.add(box((length * 0.5, radius * 2.03, radius * 0.22), (nose - length * 0.42, 0, radius * 0.25)), color="third")
-        design.add(box((length * 0.03, radius * 1.3, radius * 0.3), (nose - length * 0.075, 0, radius * 0.52)).turn("y", 0), color="third")
+        design.add(
+            box((length * 0.5, radius * 2.03, radius * 0.22), (nose - length * 0.42, 0, radius * 0.25)), color="third"
+        )
+        design.add(
+            box((length * 0.03, radius * 1.3, radius * 0.3), (nose - length * 0.075, 0, radius * 0.52)).turn("y", 0),
+            color="third",
+        )
     elif kind in ("propeller", "biplane"):
         hub = np.array((nose + 0.02, 0, -0.15 * radius))
         design.add(cylinder(hub - (0.12, 0, 0), hub + (0.02, 0, 0), radius * 0.75, radius * 0.6, 16), color="accent")
@@ -80,18 +113,33 @@ def airplane(design: Design) -> None:
             blade = box((0.03, 0.08, radius * 4.4)).turn("x", angle / 2 + 30).move(*(hub + (0.05, 0, 0)))
             design.add(blade, color="third")
         for side in (-1, 1):
-            design.add(cylinder((start, side * radius, -radius), (start, side * radius * 2, -radius * 2.4), 0.025, segments=6), color="third")
+            design.add(
+                cylinder((start, side * radius, -radius), (start, side * radius * 2, -radius * 2.4), 0.025, segments=6),
+                color="third",
+            )
             y = side * radius * 2
-            design.add(cylinder((start, y - 0.03, -radius * 2.5), (start, y + 0.03, -radius * 2.5), radius * 0.6, segments=14), color="third")
+            design.add(
+                cylinder((start, y - 0.03, -radius * 2.5), (start, y + 0.03, -radius * 2.5), radius * 0.6, segments=14),
+                color="third",
+            )
     if kind != "liner":
-        canopy = ellipsoid((length * 0.09, radius * 0.7, radius * 0.8), (nose - length * 0.26, 0, radius * 0.85), 16, 10)
+        canopy = ellipsoid(
+            (length * 0.09, radius * 0.7, radius * 0.8), (nose - length * 0.26, 0, radius * 0.85), 16, 10
+        )
         design.add(canopy, color="third")
     if kind == "jet":
         for side in (-1, 1):
-            inlet = box((length * 0.3, radius * 0.9, radius * 1.1), (nose - length * 0.45, side * radius * 1.1, -0.1 * radius), 0.03)
+            inlet = box(
+                (length * 0.3, radius * 0.9, radius * 1.1),
+                (nose - length * 0.45, side * radius * 1.1, -0.1 * radius),
+                0.03,
+            )
             design.add(inlet, color="main")
         design.add(cylinder((tail, 0, 0), (tail - 0.15, 0, 0), radius * 0.6, radius * 0.45, 14), color="third")
-        design.add(cylinder((nose - 0.1, 0, -0.1 * radius), (nose + 0.25, 0, -0.15 * radius), radius * 0.4, 0.0, 12), color="accent")
+        design.add(
+            cylinder((nose - 0.1, 0, -0.1 * radius), (nose + 0.25, 0, -0.15 * radius), radius * 0.4, 0.0, 12),
+            color="accent",
+        )
 
 
 def helicopter(design: Design) -> None:
@@ -102,7 +150,9 @@ def helicopter(design: Design) -> None:
     if kind == "tandem":
         length *= 1.5
         design.add(box((length * 1.2, radius * 1.5, radius * 1.5), (0, 0, 0), radius * 0.35))
-        design.add(ellipsoid((radius * 0.9, radius * 0.75, radius * 0.75), (length * 0.58, 0, -0.02), 18, 12), color="third")
+        design.add(
+            ellipsoid((radius * 0.9, radius * 0.75, radius * 0.75), (length * 0.58, 0, -0.02), 18, 12), color="third"
+        )
         masts = [(length * 0.45, radius * 1.15), (-length * 0.5, radius * 1.8)]
         design.add(box((radius, radius * 0.6, radius * 1.2), (-length * 0.5, 0, radius * 1.1), 0.1), color="second")
     else:
@@ -111,7 +161,16 @@ def helicopter(design: Design) -> None:
         design.add(glass, color="third")
         boom_high = design.uniform(0.1, 0.3)
         boom = length * design.uniform(1.0, 1.35)
-        design.add(cylinder((-length * 0.3, 0, radius * 0.3), (-length * 0.3 - boom, 0, radius * 0.3 + boom_high), radius * 0.34, 0.06, 12), color=design.pick("main", "second"))
+        design.add(
+            cylinder(
+                (-length * 0.3, 0, radius * 0.3),
+                (-length * 0.3 - boom, 0, radius * 0.3 + boom_high),
+                radius * 0.34,
+                0.06,
+                12,
+            ),
+            color=design.pick("main", "second"),
+        )
         end = np.array((-length * 0.3 - boom, 0, radius * 0.3 + boom_high))
         fin = extrude([(0.22, -0.05), (0.02, 0.42), (-0.16, 0.42), (-0.1, -0.05)], 0.06, "xz")
         design.add(fin.move(*end), color="accent")
@@ -120,7 +179,10 @@ def helicopter(design: Design) -> None:
             blade = box((0.07, 0.025, 0.6)).turn("y", angle)
             design.add(blade.move(*(end + (-0.03, 0.08, 0.2))), color="second")
         masts = [(design.uniform(-0.05, 0.15) * length, radius * 1.15)]
-        design.add(box((length * 0.5, radius * 0.8, radius * 0.4), (masts[0][0] - 0.08, 0, radius * 0.88), 0.07), color="second")
+        design.add(
+            box((length * 0.5, radius * 0.8, radius * 0.4), (masts[0][0] - 0.08, 0, radius * 0.88), 0.07),
+            color="second",
+        )
     blades = design.integer(2, 5)
     reach = length * (0.6 if kind == "tandem" else design.uniform(0.85, 1.1))
     phase = design.uniform(0, 360)
@@ -138,17 +200,32 @@ def helicopter(design: Design) -> None:
             runner = curve([(-length * 0.45, y, base), (length * 0.35, y, base), (length * 0.5, y, base + 0.12)], 12)
             design.add(tube(runner, 0.04, 8), color="second")
             for x in (-0.25, 0.25):
-                design.add(cylinder((x * length, y, base), (x * length, y * 0.4, -radius * 0.5), 0.03, segments=8), color="second")
+                design.add(
+                    cylinder((x * length, y, base), (x * length, y * 0.4, -radius * 0.5), 0.03, segments=8),
+                    color="second",
+                )
         else:
-            design.add(cylinder((-0.1, y - 0.06, base + 0.06), (-0.1, y + 0.06, base + 0.06), 0.13, segments=14), color="second")
-            design.add(cylinder((-0.1, y, base + 0.06), (-0.1, y * 0.4, -radius * 0.5), 0.04, segments=8), color="second")
+            design.add(
+                cylinder((-0.1, y - 0.06, base + 0.06), (-0.1, y + 0.06, base + 0.06), 0.13, segments=14),
+                color="second",
+            )
+            design.add(
+                cylinder((-0.1, y, base + 0.06), (-0.1, y * 0.4, -radius * 0.5), 0.04, segments=8), color="second"
+            )
     if gear == "wheels":
-        design.add(cylinder((length * 0.4, -0.06, base + 0.04), (length * 0.4, 0.06, base + 0.04), 0.11, segments=14), color="second")
-        design.add(cylinder((length * 0.4, 0, base), (length * 0.36, 0, -radius * 0.4), 0.04, segments=8), color="second")
+        design.add(
+            cylinder((length * 0.4, -0.06, base + 0.04), (length * 0.4, 0.06, base + 0.04), 0.11, segments=14),
+            color="second",
+        )
+        design.add(
+            cylinder((length * 0.4, 0, base), (length * 0.36, 0, -radius * 0.4), 0.04, segments=8), color="second"
+        )
     if kind == "gunship":
         for side in (-1, 1):
             design.add(box((0.28, 0.5, 0.06), (-0.05, side * 0.42, -0.05)), color="second")
-            design.add(cylinder((-0.25, side * 0.6, -0.12), (0.3, side * 0.6, -0.12), 0.08, segments=12), color="accent")
+            design.add(
+                cylinder((-0.25, side * 0.6, -0.12), (0.3, side * 0.6, -0.12), 0.08, segments=12), color="accent"
+            )
         design.add(cylinder((length * 0.42, 0, -0.2), (length * 0.75, 0, -0.25), 0.035, segments=8), color="accent")
     else:
         door = box((0.34, radius * slim * 2.0, radius * 0.7), (-length * 0.08, 0, -radius * 0.05), 0.05)
@@ -199,8 +276,16 @@ def rocket(design: Design) -> None:
     wide = float(body[:, 0].max())
     if side == "orbiter":
         x = wide + 0.12
-        design.add(loft([np.column_stack([circle(0.16 * s, 14, "z")[:, :2] + (x, 0), np.full(14, z * high)])
-                         for z, s in ((0.02, 1), (0.4, 1), (0.52, 0.75), (0.6, 0.1))], crease=60), color="accent")
+        design.add(
+            loft(
+                [
+                    np.column_stack([circle(0.16 * s, 14, "z")[:, :2] + (x, 0), np.full(14, z * high)])
+                    for z, s in ((0.02, 1), (0.4, 1), (0.52, 0.75), (0.6, 0.1))
+                ],
+                crease=60,
+            ),
+            color="accent",
+        )
         wing = extrude([(-0.45, 0.02), (0.45, 0.02), (0.12, 0.34 * high), (-0.12, 0.34 * high)], 0.05, "yz")
         design.add(wing.move(x=x - 0.02), color="accent")
         design.add(box((0.22, 0.04, 0.25), (x + 0.2, 0, 0.15)), color="third")

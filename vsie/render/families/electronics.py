@@ -1,4 +1,4 @@
-"""Devices: monitor, laptop, phone, camera, headphones. Screen or lens looks along +x."""
+"""Devices with a screen or keys: monitor, laptop, phone. They look along +x."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def monitor(design: Design) -> None:
     """A screen on a stand: flat, curved, deep (tube), all-in-one, two side by side, or a television on feet."""
     kind = design.pick("flat", "flat", "curved", "crt", "dual", "portrait", "television")
     high = design.uniform(0.4, 0.62)
-    width = high * {"portrait": 0.62, "crt": 1.2, "curved": 2.0, "television": 1.75}.get(kind, design.uniform(1.25, 1.8))
+    width = high * {"portrait": 0.62, "crt": 1.2, "curved": 2.0, "television": 1.75}.get(
+        kind, design.uniform(1.25, 1.8)
+    )
     lift, frame, deep = design.uniform(0.14, 0.4), design.uniform(0.02, 0.07), design.uniform(0.05, 0.13)
     if kind == "television":
         lift = 0.1
@@ -50,12 +52,25 @@ def monitor(design: Design) -> None:
     elif kind == "crt":
         back = design.uniform(0.32, 0.5)
         panel.append((box((0.12, width, high), (-0.06, 0, 0), 0.03), "main"))
-        ends = [np.insert(rounded_rectangle(width * s, high * s, 0.08), 0, x, axis=1) for x, s in ((-0.1, 0.92), (-back, 0.55))]
+        ends = [
+            np.insert(rounded_rectangle(width * s, high * s, 0.08), 0, x, axis=1)
+            for x, s in ((-0.1, 0.92), (-back, 0.55))
+        ]
         panel.append((loft(ends), "main"))
         glass = ellipsoid((0.05, width * 0.42, high * 0.4), (-0.01, 0, 0.02), 20, 12)
         panel.append((glass, "third"))
         for k in range(design.integer(1, 4)):
-            panel.append((cylinder((0, width * (0.36 - 0.1 * k), -high * 0.44), (0.04, width * (0.36 - 0.1 * k), -high * 0.44), 0.022, segments=10), "accent"))
+            panel.append(
+                (
+                    cylinder(
+                        (0, width * (0.36 - 0.1 * k), -high * 0.44),
+                        (0.04, width * (0.36 - 0.1 * k), -high * 0.44),
+                        0.022,
+                        segments=10,
+                    ),
+                    "accent",
+                )
+            )
     else:
         count = 2 if kind == "dual" else 1
         for k in range(count):
@@ -64,8 +79,12 @@ def monitor(design: Design) -> None:
             pieces += [(part.move(x=0.004), color) for part, color in _screen(width - 2 * frame, high - 2 * frame)]
             pieces.append((box((0.05, width * 0.5, high * 0.5), (-deep - 0.02, 0, 0), 0.02), "second"))
             if design.chance(0.5):
-                pieces.append((box((0.03, width * 0.14, frame * 0.7), (0.0, -width * 0.3, -high / 2 + frame / 2)), "accent"))
-            panel += [(part.turn("z", -yaw).move(y=(width * 1.03) * (k - (count - 1) / 2)), color) for part, color in pieces]
+                pieces.append(
+                    (box((0.03, width * 0.14, frame * 0.7), (0.0, -width * 0.3, -high / 2 + frame / 2)), "accent")
+                )
+            panel += [
+                (part.turn("z", -yaw).move(y=(width * 1.03) * (k - (count - 1) / 2)), color) for part, color in pieces
+            ]
     tilt = design.uniform(-12, 3)
     for part, color in panel:
         design.add(part.turn("y", tilt).move(z=centre), color=color)
@@ -73,7 +92,15 @@ def monitor(design: Design) -> None:
     back = -deep - 0.03 if kind != "crt" else -0.2
     if stand == "feet":
         for side in (-1, 1):
-            foot = tube([(0.16, side * width * 0.36, 0.01), (0, side * width * 0.34, lift + 0.03), (-0.2, side * width * 0.36, 0.01)], 0.022, 8)
+            foot = tube(
+                [
+                    (0.16, side * width * 0.36, 0.01),
+                    (0, side * width * 0.34, lift + 0.03),
+                    (-0.2, side * width * 0.36, 0.01),
+                ],
+                0.022,
+                8,
+            )
             design.add(foot, color="second")
         design.add(box((0.09, width * 0.8, 0.07), (0.08, 0, 0.04), 0.02), color="second")
     else:
@@ -89,9 +116,13 @@ def monitor(design: Design) -> None:
             design.add(box((0.28, 0.34, lift * 0.6), (back * 0.5, 0, lift * 0.3), 0.02), color="second")
         else:
             design.add(box((0.16, 0.18, 0.05), (back - 0.18, 0, 0.02), 0.015), color="second")
-            design.add(cylinder((back - 0.18, 0, 0), (back - 0.18, 0, centre * 0.95), 0.025, segments=10), color="second")
+            design.add(
+                cylinder((back - 0.18, 0, 0), (back - 0.18, 0, centre * 0.95), 0.025, segments=10), color="second"
+            )
         reach = back - (0.18 if stand == "arm" else 0.0)
-        post = cylinder((reach, 0, centre if stand == "arm" else 0.0), (back, 0, centre), design.uniform(0.025, 0.05), segments=10)
+        post = cylinder(
+            (reach, 0, centre if stand == "arm" else 0.0), (back, 0, centre), design.uniform(0.025, 0.05), segments=10
+        )
         design.add(post, color="second")
     if design.chance(0.45) and kind != "television":
         board_width = design.uniform(0.4, 0.6)
@@ -135,14 +166,23 @@ def laptop(design: Design) -> None:
                 pieces.append((box((field / rows * 0.68, left / count * 0.75, 0.032), (x, y, top)), "second"))
     pad = depth - field - 0.12
     where = design.pick(-0.08, 0.0, 0.0, 0.1) * width
-    pieces.append((box((pad * 0.72, width * design.uniform(0.22, 0.4), 0.02), (start + field + 0.02 + pad / 2, where, top)), "accent"))
+    pieces.append(
+        (
+            box((pad * 0.72, width * design.uniform(0.22, 0.4), 0.02), (start + field + 0.02 + pad / 2, where, top)),
+            "accent",
+        )
+    )
     for part, color in pieces:
         design.add(part.shear(zx=slope), color=color)
     tall, open_by = depth * design.uniform(0.92, 1.02), design.uniform(4, 38)
     lid_thick = design.uniform(0.02, 0.05)
-    lid = [(extrude(rounded_rectangle(width, tall, round_by), lid_thick, "yz").move(x=-lid_thick / 2, z=tall / 2), "main")]
+    lid = [
+        (extrude(rounded_rectangle(width, tall, round_by), lid_thick, "yz").move(x=-lid_thick / 2, z=tall / 2), "main")
+    ]
     inset = design.uniform(0.04, 0.1)
-    lid += [(part.move(x=0.002, z=tall / 2 + 0.01), color) for part, color in _screen(width - 2 * inset, tall - 2 * inset)]
+    lid += [
+        (part.move(x=0.002, z=tall / 2 + 0.01), color) for part, color in _screen(width - 2 * inset, tall - 2 * inset)
+    ]
     logo = design.pick("disc", "bar", "cross")
     if logo == "disc":
         lid.append((cylinder((-lid_thick - 0.02, 0, tall / 2), (-lid_thick, 0, tall / 2), 0.1, segments=18), "accent"))
@@ -153,12 +193,22 @@ def laptop(design: Design) -> None:
     hinge_z = top - slope * depth / 2 if style == "wedge" else top
     for part, color in lid:
         design.add(part.turn("y", -open_by).move(-depth / 2 + 0.02, 0, hinge_z), color=color)
-    design.add(cylinder((-depth / 2 + 0.01, -width * 0.35, hinge_z), (-depth / 2 + 0.01, width * 0.35, hinge_z), 0.03, segments=10), color="third")
+    design.add(
+        cylinder(
+            (-depth / 2 + 0.01, -width * 0.35, hinge_z), (-depth / 2 + 0.01, width * 0.35, hinge_z), 0.03, segments=10
+        ),
+        color="third",
+    )
     if style == "rugged":
         for x in (-1, 1):
             for y in (-1, 1):
-                design.add(box((0.12, 0.12, thick * 1.5), (x * (depth / 2 - 0.03), y * (width / 2 - 0.03), 0), 0.03), color="second")
-        design.add(tube(circle(0.16, 12, "z", -90, 90) * (0.7, 1.3, 1) + (depth / 2 - 0.01, 0, 0), 0.025, 8), color="second")
+                design.add(
+                    box((0.12, 0.12, thick * 1.5), (x * (depth / 2 - 0.03), y * (width / 2 - 0.03), 0), 0.03),
+                    color="second",
+                )
+        design.add(
+            tube(circle(0.16, 12, "z", -90, 90) * (0.7, 1.3, 1) + (depth / 2 - 0.01, 0, 0), 0.025, 8), color="second"
+        )
     elif style == "tablet":
         prop = box((0.02, width * 0.6, tall * 0.62), (0, 0, tall * 0.31)).turn("y", open_by * 0.3 + 22)
         design.add(prop.move(-depth / 2 - tall * 0.5, 0, -thick / 2), color="second")
@@ -172,7 +222,12 @@ def phone(design: Design) -> None:
     kind = design.pick("smart", "smart", "flip", "brick", "desk", "desk", "wall")
     if kind == "smart":
         width, high, thick = design.uniform(0.45, 0.62), design.uniform(0.9, 1.2), design.uniform(0.09, 0.2)
-        pieces = [(extrude(rounded_rectangle(width, high, design.uniform(0.03, 0.14)), thick, "yz").move(x=-thick / 2), "main")]
+        pieces = [
+            (
+                extrude(rounded_rectangle(width, high, design.uniform(0.03, 0.14)), thick, "yz").move(x=-thick / 2),
+                "main",
+            )
+        ]
         margin = design.uniform(0.03, 0.1)
         pieces += [(box((0.02, width - margin, high - margin * design.pick(1.0, 3.0))), "third")]
         for row in range(design.integer(2, 4)):
@@ -180,7 +235,9 @@ def phone(design: Design) -> None:
                 at = (0.01, width * (0.24 - 0.24 * column), high * (0.3 - 0.18 * row))
                 pieces.append((box((0.02, width * 0.16, width * 0.16), at, 0.01), design.pick("accent", "second")))
         eyes = design.integer(1, 3)
-        pieces.append((box((0.04, width * 0.36, width * 0.22 * eyes), (-thick - 0.01, -width * 0.22, high * 0.3), 0.02), "second"))
+        pieces.append(
+            (box((0.04, width * 0.36, width * 0.22 * eyes), (-thick - 0.01, -width * 0.22, high * 0.3), 0.02), "second")
+        )
         for k in range(eyes):
             at = np.array((-thick - 0.02, -width * 0.22, high * 0.3 + width * 0.2 * (k - (eyes - 1) / 2)))
             pieces.append((cylinder(at, at - (0.05, 0, 0), 0.055, segments=14), "accent"))
@@ -210,13 +267,18 @@ def phone(design: Design) -> None:
                 at = (half * (0.24 + 0.2 * row), width * 0.25 * (1 - column), thick / 2)
                 design.add(box((half * 0.12, width * 0.17, 0.04), at, 0.012), color="accent" if row else "second")
         lean = -design.uniform(15, 60)
-        lid = [(extrude(rounded_rectangle(width, half, 0.1), thick * 0.8, "yz"), "main"),
-               (box((0.02, width * 0.72, half * 0.6), (thick * 0.4, 0, 0.02)), "third"),
-               (box((0.03, width * 0.4, half * 0.25), (-thick * 0.4, 0, half * 0.12)), "second"),
-               (box((0.03, width * 0.4, 0.03), (thick * 0.4, 0, half * 0.42)), "accent")]
+        lid = [
+            (extrude(rounded_rectangle(width, half, 0.1), thick * 0.8, "yz"), "main"),
+            (box((0.02, width * 0.72, half * 0.6), (thick * 0.4, 0, 0.02)), "third"),
+            (box((0.03, width * 0.4, half * 0.25), (-thick * 0.4, 0, half * 0.12)), "second"),
+            (box((0.03, width * 0.4, 0.03), (thick * 0.4, 0, half * 0.42)), "accent"),
+        ]
         for part, color in lid:
             design.add(part.move(z=half / 2).turn("y", lean).move(z=thick / 2), color=color)
-        design.add(cylinder((0, -width * 0.45, thick * 0.4), (0, width * 0.45, thick * 0.4), thick * 0.6, segments=14), color="second")
+        design.add(
+            cylinder((0, -width * 0.45, thick * 0.4), (0, width * 0.45, thick * 0.4), thick * 0.6, segments=14),
+            color="second",
+        )
         if design.chance(0.5):
             design.add(cylinder((0, width * 0.4, 0.1), (-0.35, width * 0.4, half * 0.9), 0.04, 0.03, 8), color="second")
     elif kind == "brick":
@@ -230,7 +292,12 @@ def phone(design: Design) -> None:
                 design.add(box((0.05, width * 0.18, high * 0.06), at, 0.01), color="accent")
         design.add(box((0.03, width * 0.5, 0.04), (front, 0, high * 0.88)), color="second")
         reach = design.uniform(0.25, 0.7)
-        design.add(cylinder((-front * 0.4, width * 0.3, high * 0.97), (-front * 0.4, width * 0.3, high + reach), 0.05, 0.035, 10), color="second")
+        design.add(
+            cylinder(
+                (-front * 0.4, width * 0.3, high * 0.97), (-front * 0.4, width * 0.3, high + reach), 0.05, 0.035, 10
+            ),
+            color="second",
+        )
         design.add(box((0.06, width * 0.6, high * 0.4), (-front, 0, high * 0.35), 0.02), color="second")
         design.add(box((0.5, 0.55, 0.12), (0, 0, 0.02), 0.03), color="third")
     else:
@@ -244,143 +311,54 @@ def phone(design: Design) -> None:
         if design.chance(0.5):
             pieces.append((lathe([(0.21, 0), (0.19, 0.05)], 26), "second"))
             pieces.append((lathe([(0.08, 0), (0.08, 0.07)], 18), "accent"))
-            pieces += [(cylinder((0.145 * np.cos(a), 0.145 * np.sin(a), 0.03), (0.145 * np.cos(a), 0.145 * np.sin(a), 0.06), 0.026, segments=10), "third")
-                       for a in np.linspace(0.5, 5.6, 9)]
+            pieces += [
+                (
+                    cylinder(
+                        (0.145 * np.cos(a), 0.145 * np.sin(a), 0.03),
+                        (0.145 * np.cos(a), 0.145 * np.sin(a), 0.06),
+                        0.026,
+                        segments=10,
+                    ),
+                    "third",
+                )
+                for a in np.linspace(0.5, 5.6, 9)
+            ]
         else:
             pieces.append((box((0.4, 0.36, 0.03)), "second"))
-            pieces += [(box((0.065, 0.08, 0.07), (0.12 * (row - 1.5) * 0.8, 0.11 * (column - 1), 0.015), 0.015), "accent")
-                       for row in range(4) for column in range(3)]
+            pieces += [
+                (box((0.065, 0.08, 0.07), (0.12 * (row - 1.5) * 0.8, 0.11 * (column - 1), 0.015), 0.015), "accent")
+                for row in range(4)
+                for column in range(3)
+            ]
         for part, color in pieces:
-            design.add(part.turn("y", angle).move(middle[0], design.pick(0.0, 0.0) - (0.12 if wall else 0), middle[1]), color=color)
+            design.add(
+                part.turn("y", angle).move(middle[0], design.pick(0.0, 0.0) - (0.12 if wall else 0), middle[1]),
+                color=color,
+            )
         if wall:
             ends = (-depth * 0.1, width * 0.32), (depth * 0.35, width * 0.32)
             lift = (high + 0.08, 0.3)
         else:
             ends = (-depth * 0.34, -width * 0.52), (-depth * 0.34, width * 0.52)
             lift = (high + 0.14, high + 0.14)
-        grip = curve([(*ends[0], lift[0]), ((ends[0][0] + ends[1][0]) / 2, (ends[0][1] + ends[1][1]) / 2, max(lift) + 0.08), (*ends[1], lift[1])], 12)
+        grip = curve(
+            [
+                (*ends[0], lift[0]),
+                ((ends[0][0] + ends[1][0]) / 2, (ends[0][1] + ends[1][1]) / 2, max(lift) + 0.08),
+                (*ends[1], lift[1]),
+            ],
+            12,
+        )
         design.add(tube(grip, 0.055, 10), color="third")
         for end, z in zip(ends, lift, strict=True):
             design.add(ellipsoid((0.12, 0.11, 0.1), (*end, z - 0.04), 14, 8), color="third")
             design.add(box((0.1, 0.08, 0.14), (end[0], end[1] * 0.8, z - 0.12)), color="main")
         coil = np.linspace(0, 1, 20)
-        cord = np.column_stack([depth * (0.5 * coil - 0.35), width / 2 + 0.1 + 0.08 * np.sin(np.pi * coil), 0.03 + 0.015 * np.sin(40 * coil)])
+        cord = np.column_stack(
+            [
+                depth * (0.5 * coil - 0.35),
+                width / 2 + 0.1 + 0.08 * np.sin(np.pi * coil),
+                0.03 + 0.015 * np.sin(13 * coil),
+            ]
+        )
         design.add(tube(cord, 0.025, 6), color="accent")
-
-
-def camera(design: Design) -> None:
-    """A camera: reflex, compact, twin-lens, cine, surveillance or instant; the lens looks along +x."""
-    kind = design.pick("reflex", "reflex", "compact", "twin", "cine", "instant")
-    width, high, depth = design.uniform(0.75, 1.0), design.uniform(0.5, 0.65), design.uniform(0.26, 0.4)
-    if kind == "twin":
-        width, high = width * 0.62, high * 1.5
-    elif kind == "cine":
-        width, depth = width * 0.55, depth * 2.2
-    elif kind == "instant":
-        depth *= 1.4
-    design.add(box((depth, width, high), (0, 0, 0), design.uniform(0.02, 0.1)))
-    band = high * design.uniform(0.4, 0.62)
-    design.add(box((depth * 1.02, width * 1.02, band), (0, 0, -high * 0.08), 0.02), color="second")
-    long = {"compact": 0.14, "instant": 0.16, "cine": 0.35}.get(kind, design.uniform(0.25, 0.6))
-    big = design.uniform(0.17, 0.24)
-    lenses = [(0.0, -high * 0.06)]
-    if kind == "twin":
-        lenses, big, long = [(0.0, -high * 0.22), (0.0, high * 0.2)], 0.15, 0.14
-    elif kind == "compact":
-        lenses = [(design.pick(-0.1, 0.12) * width, -high * 0.06)]
-    for y, z in lenses:
-        steps = [(big * 1.08, 0), (big * 1.08, long * 0.3), (big, long * 0.35), (big, long * 0.8), (big * 1.1, long * 0.85),
-                 (big * 1.1, long), (big * 0.85, long), (big * 0.75, long * 0.85)]
-        lens = lathe(steps, 26).turn("y", 90)
-        design.add(lens.move(depth / 2 - 0.01, y, z), color="third")
-        design.add(torus(big * 1.03, 0.025, (depth / 2 + long * 0.55, y, z), "x", 26, 8), color="accent")
-        glass = ellipsoid((0.06, big * 0.76, big * 0.76), (depth / 2 + long * 0.84, y, z), 16, 8)
-        design.add(glass, color="accent")
-    top = high / 2
-    if kind == "reflex":
-        hump = loft([[(depth * 0.5, y * 1.0, z) for y, z in ((-0.2, 0), (-0.12, 0.18), (0.12, 0.18), (0.2, 0))],
-                     [(-depth * 0.5, y, z) for y, z in ((-0.2, 0), (-0.15, 0.12), (0.15, 0.12), (0.2, 0))]])
-        design.add(hump.move(z=top - 0.02))
-        grip = cylinder((depth / 2, -width * 0.4, -high * 0.45), (depth / 2, -width * 0.4, high * 0.42), 0.1, segments=14)
-        design.add(grip, color="second")
-    elif kind == "twin":
-        for side in (-1, 1):
-            design.add(box((depth * 0.9, 0.03, 0.22), (0, side * width * 0.42, top + 0.1)), color="second")
-        design.add(box((0.03, width * 0.84, 0.26), (-depth * 0.42, 0, top + 0.1)), color="second")
-    elif kind == "cine":
-        for x, size in ((-0.24, 0.27), (0.26, 0.24)):
-            reel = (x * depth * 1.1, 0, top + size * 0.92)
-            design.add(cylinder((reel[0], -0.08, reel[2]), (reel[0], 0.08, reel[2]), size, segments=24), color="second")
-            design.add(cylinder((reel[0], -0.1, reel[2]), (reel[0], 0.1, reel[2]), size * 0.4, segments=14), color="accent")
-        design.add(tube([(-depth / 2, 0, -0.1), (-depth / 2 - 0.1, 0, -0.25), (-depth / 2 - 0.06, 0, -0.6)], 0.06, 10), color="second")
-    elif kind == "instant":
-        design.add(box((depth * 0.5, width * 0.5, 0.22), (-depth * 0.2, 0, top + 0.06), 0.05))
-        design.add(box((0.3, width * 0.7, 0.02), (depth / 2 + 0.1, 0, -high * 0.42)), color="accent")
-    else:
-        design.add(box((0.08, width * 0.3, 0.1), (depth / 2, width * 0.28, high * 0.34), 0.01), color="third")
-    if kind in ("reflex", "compact", "instant"):
-        design.add(cylinder((0, -width * 0.36, top - 0.02), (0, -width * 0.36, top + 0.06), 0.07, segments=14), color="accent")
-        if design.chance(0.6):
-            design.add(cylinder((0, width * 0.34, top - 0.02), (0, width * 0.34, top + 0.08), 0.1, segments=16), color="second")
-        if design.chance(0.4):
-            design.add(box((depth * 0.7, 0.26, 0.16), (0.02, 0, top + 0.2), 0.03), color="third")
-            design.add(box((0.03, 0.22, 0.1), (depth * 0.37, 0, top + 0.2)), color="accent")
-    design.add(box((0.03, width * 0.55, high * 0.5), (-depth / 2, width * 0.08, -high * 0.06)), color="third")
-    if design.chance(0.4):
-        strap = curve([(0, -width / 2, top - 0.08), (-0.3, -width * 0.5, -0.1), (-0.5, 0, -high / 2), (-0.3, width * 0.5, -0.1), (0, width / 2, top - 0.08)], 22)
-        design.add(tube(strap, 0.03, 6), color="accent")
-    elif design.chance(0.4):
-        for angle in (60, 180, 300):
-            foot = (0.45 * np.cos(np.deg2rad(angle)), 0.45 * np.sin(np.deg2rad(angle)), -high / 2 - 0.75)
-            design.add(cylinder((0, 0, -high / 2 - 0.05), foot, 0.04, 0.025, 8), color="third")
-        design.add(cylinder((0, 0, -high / 2 - 0.12), (0, 0, -high / 2), 0.1, segments=12), color="second")
-
-
-def headphones(design: Design) -> None:
-    """Headphones with the band over z: a microphone, slanted pads or a stand tell the front (+x)."""
-    span, rise = design.uniform(0.38, 0.46), design.uniform(0.45, 0.6)
-    arc = np.linspace(0, np.pi, 22)
-    band = np.column_stack([np.zeros(22), -span * np.cos(arc), rise * np.sin(arc)])
-    style = design.pick("flat", "round", "double")
-    thick = design.uniform(0.03, 0.05)
-    design.add(tube(band, thick, 10, flat={"flat": 2.6, "round": 1.1, "double": 1.0}[style]))
-    if style == "double":
-        design.add(tube(band * (1, 1.1, 1.15) + (0.0, 0, 0.02), 0.022, 8), color="second")
-    else:
-        pad = tube(band[6:16] * (1, 0.93, 0.93), thick * 0.9, 10, flat=2.2)
-        design.add(pad, color="second")
-    size, deep = design.uniform(0.18, 0.27), design.uniform(0.1, 0.18)
-    shape = design.pick("round", "oval", "square")
-    for side in (-1, 1):
-        y = side * span
-        lean = design.uniform(0.0, 12.0)
-        if shape == "square":
-            shell, cushion = box((size * 1.7, deep, size * 2), bevel=0.06), box((size * 1.6, 0.12, size * 1.9), (0, -side * deep * 0.7, 0), 0.055)
-        else:
-            tall = 1.25 if shape == "oval" else 1.0
-            shell = cylinder((0, -deep / 2 * side, 0), (0, deep / 2 * side, 0), size, size * 0.75, 24).stretch(z=tall)
-            cushion = torus(size * 0.72, size * 0.32, (0, -side * deep * 0.55, 0), "y", 26, 10).stretch(z=tall)
-        design.add(shell.turn("z", side * lean).move(0.02, y, -0.04), color="main" if design.chance(0.5) else "third")
-        design.add(cushion.turn("z", side * lean).move(0.02, y, -0.04), color="second")
-        mark = cylinder((0, side * deep * 0.4, 0), (0, side * deep * 0.62, 0), size * 0.42, segments=18)
-        if side == 1 or design.chance(0.5):
-            design.add(mark.move(0.04, y, -0.04), color="accent")
-    front = design.pick("microphone", "microphone", "cable", "stand")
-    if front == "microphone":
-        side = design.pick(-1, 1)
-        boom = curve([(0, side * (span + 0.05), -0.1), (0.25, side * (span + 0.02), -0.3), (0.5, side * span * 0.45, -0.36)], 14)
-        design.add(tube(boom, 0.024, 8), color="third")
-        design.add(ellipsoid((0.06, 0.09, 0.055), boom[-1], 12, 8), color="accent")
-    elif front == "cable":
-        cord = curve([(0, -span, -0.25), (0.2, -span, -0.4), (0.5, 0, -0.42), (0.75, 0.2, -0.42)], 20)
-        design.add(tube(cord, 0.025, 8), color="third")
-        design.add(cylinder(cord[-1], cord[-1] + (0.16, 0.02, 0), 0.04, segments=10), color="accent")
-    else:
-        design.add(cylinder((-0.02, 0, -0.55), (-0.02, 0, rise - 0.05), 0.035, segments=10), color="third")
-        design.add(box((0.5, 0.4, 0.06), (0.08, 0, -0.55), 0.02), color="third")
-        design.add(box((0.1, 0.3, 0.02), (0.24, 0, -0.51)), color="accent")
-    for side in (-1, 1):
-        fork = cylinder((0, side * span, 0.02), (0, side * span, 0.22), 0.03, segments=8)
-        design.add(fork, color="third")
-    if design.chance(0.6):
-        design.add(box((0.05, 0.3, 0.06), (thick * (2.4 if style == "flat" else 1.2), 0, rise - 0.01), 0.01), color="accent")

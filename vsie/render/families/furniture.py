@@ -36,7 +36,10 @@ def table(design: Design) -> None:
         design.add(leaf, color="third")
     else:
         design.add(box((depth, width, thick), (0, 0, high + thick / 2), thick * design.uniform(0, 0.4)))
-    inner_x, inner_y = depth / 2 * (0.62 if top == "round" else 0.86), width / 2 * (0.62 if top in ("round", "drop") else 0.88)
+    inner_x, inner_y = (
+        depth / 2 * (0.62 if top == "round" else 0.86),
+        width / 2 * (0.62 if top in ("round", "drop") else 0.88),
+    )
     support = design.pick("legs", "legs", "pedestal", "trestle", "panel", "desk")
     if support == "legs":
         design.legs(inner_x, inner_y, high, design.pick(*LEGS), design.uniform(0.05, 0.1))
@@ -56,7 +59,9 @@ def table(design: Design) -> None:
         for side in (-1, 1):
             at = (0, side * inner_y, high / 2)
             if support == "desk" and side == 1:
-                design.add(box((depth * 0.8, width * 0.26, high * 0.94), (0, inner_y * 0.8, high * 0.52)), color="second")
+                design.add(
+                    box((depth * 0.8, width * 0.26, high * 0.94), (0, inner_y * 0.8, high * 0.52)), color="second"
+                )
                 for k in range(3):
                     z = high * (0.22 + 0.3 * k)
                     front = box((0.03, width * 0.22, high * 0.24), (depth * 0.4 + 0.01, inner_y * 0.8, z), 0.008)
@@ -71,15 +76,18 @@ def table(design: Design) -> None:
         design.add(box((0.03, width * 0.1, 0.025), (depth * 0.49, y, high - 0.05)), color="accent")
     place, z = design.pick("runner", "plate", "hutch", "mat"), high + thick
     if place == "runner":
-        design.add(box((depth * 1.01, width * 0.22, 0.012), (0.01, width * 0.16, z)), color="accent")
+        design.add(box((depth * 1.01, width * 0.3, 0.02), (0.01, width * 0.18, z)), color="accent")
     elif place == "plate":
         dish = lathe([(0.06, 0), (0.13, 0.02), (0.12, 0.025), (0.06, 0.012)], 20).move(depth * 0.22, 0, z)
         design.add(dish, color="accent")
         design.add(lathe([(0.03, 0), (0.035, 0.09), (0.0, 0.09)], 12).move(depth * 0.05, width * 0.2, z), color="third")
-    elif place == "hutch" and top in ("box", "cut"):
-        design.add(box((depth * 0.25, width * 0.9, design.uniform(0.12, 0.3)), (-depth * 0.33, 0, z + 0.08), 0.01), color="third")
+    elif place == "hutch" and top != "round":
+        design.add(
+            box((depth * 0.25, width * 0.9, design.uniform(0.12, 0.3)), (-depth * 0.33, 0, z + 0.08), 0.01),
+            color="third",
+        )
     else:
-        design.add(box((depth * 0.3, width * 0.34, 0.014), (depth * 0.22, 0, z)), color="accent")
+        design.add(box((depth * 0.4, width * 0.42, 0.025), (depth * 0.24, 0.08 * width, z), 0.01), color="accent")
 
 
 def shelf(design: Design) -> None:
@@ -96,7 +104,10 @@ def shelf(design: Design) -> None:
         for side in (-1, 1):
             for x in (-1, 1):
                 lean = depth * 0.5 if closed == "ladder" and x == 1 else 0.0
-                foot, top = (x * depth * 0.48 + lean, side * inner / 2, 0), (x * depth * 0.48, side * inner / 2, high * 1.04)
+                foot, top = (
+                    (x * depth * 0.48 + lean, side * inner / 2, 0),
+                    (x * depth * 0.48, side * inner / 2, high * 1.04),
+                )
                 design.add(cylinder(foot, top, wall * 0.8, segments=design.pick(4, 10)), color="second")
     levels = np.linspace(0.06 if closed == "case" else 0.12, high - wall / 2, rows + 1)
     columns = design.integer(1, 2)
@@ -140,7 +151,9 @@ def bed(design: Design) -> None:
         design.add(box((length, width, 0.12), (0, 0, base + 0.02), 0.02), color="second")
         design.add(box((length * 0.97, width * 0.94, thick), (0, 0, base + thick / 2 + 0.06), 0.06), color="third")
         cover, z = design.uniform(0.4, 0.72), base + thick + 0.06
-        blanket = box((length * cover, width * 0.99, thick * 0.75), (length * (0.5 - cover / 2), 0, z - thick * 0.33), 0.05)
+        blanket = box(
+            (length * cover, width * 0.99, thick * 0.75), (length * (0.5 - cover / 2), 0, z - thick * 0.33), 0.05
+        )
         design.add(blanket)
         if design.chance(0.5):
             at = (length * (0.5 - cover + 0.06), 0, z - thick * 0.3)
@@ -162,9 +175,13 @@ def bed(design: Design) -> None:
                 foot = (x_post * length / 2, side * width / 2, 0)
                 design.add(cylinder(foot, (foot[0], foot[1], low + 0.95 + 0.45), 0.045, segments=8), color="second")
         for z in np.linspace(0.25, 1.2, 5):
-            design.add(cylinder((length * 0.25, width / 2 + 0.05, z), (length * 0.45, width / 2 + 0.05, z), 0.025, segments=8))
+            design.add(
+                cylinder((length * 0.25, width / 2 + 0.05, z), (length * 0.45, width / 2 + 0.05, z), 0.025, segments=8)
+            )
         for share in (0.25, 0.45):
-            rail = cylinder((length * share, width / 2 + 0.05, 0), (length * share, width / 2 + 0.05, 1.45), 0.03, segments=8)
+            rail = cylinder(
+                (length * share, width / 2 + 0.05, 0), (length * share, width / 2 + 0.05, 1.45), 0.03, segments=8
+            )
             design.add(rail, color="second")
     elif head == "panel":
         design.add(box((0.08, width * 1.04, rise + base), (x, 0, (base + rise) / 2 + 0.1), 0.02), color="second")
@@ -178,7 +195,10 @@ def bed(design: Design) -> None:
     else:
         for y in np.linspace(-0.5, 0.5, design.integer(5, 9)) * width:
             design.add(cylinder((x, y, base), (x, y, base + rise + 0.15), 0.022, segments=8), color="second")
-        design.add(cylinder((x, -width / 2, base + rise + 0.15), (x, width / 2, base + rise + 0.15), 0.035, segments=10), color="second")
+        design.add(
+            cylinder((x, -width / 2, base + rise + 0.15), (x, width / 2, base + rise + 0.15), 0.035, segments=10),
+            color="second",
+        )
     if not bunk and design.chance(0.4):
         board = box((0.06, width * 1.02, low + thick + 0.12), (length / 2 + 0.02, 0, (low + thick + 0.12) / 2), 0.02)
         design.add(board, color="second")
@@ -199,10 +219,19 @@ def bathtub(design: Design) -> None:
         back = np.clip(ring[:, 0], 0, 1) ** 2 * rise * (z > high * 0.9) * high
         return np.column_stack([x, y, z + back])
 
-    design.add(loft([
-        section(slope, 0.0), section((1 + slope) / 2, high * 0.5), section(1, high), section(1, high + 0.03),
-        section(1, high + 0.03, rim), section((1 + slope) / 2, high * 0.5, rim), section(slope, 0.05, rim),
-    ]))
+    design.add(
+        loft(
+            [
+                section(slope, 0.0),
+                section((1 + slope) / 2, high * 0.5),
+                section(1, high),
+                section(1, high + 0.03),
+                section(1, high + 0.03, rim),
+                section((1 + slope) / 2, high * 0.5, rim),
+                section(slope, 0.05, rim),
+            ]
+        )
+    )
     level = high * design.uniform(0.55, 0.8)
     design.add(extrude(section(1.0, 0, rim)[:, :2] * (0.97, 0.97), 0.03).move(z=level), color="third")
     feet = design.pick("claw", "skirt", "plinth")

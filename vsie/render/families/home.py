@@ -43,13 +43,24 @@ def lamp(design: Design) -> None:
             head = (design.uniform(0.2, 0.5), 0, design.uniform(0.75, 1.0))
             for start, end in (((0, 0, 0.04), elbow), (elbow, head)):
                 for y in (-0.03, 0.03) if design.chance(0.5) else (0.0,):
-                    design.add(cylinder(np.add(start, (0, y, 0)), np.add(end, (0, y, 0)), 0.022, segments=8), color="second")
-            design.add(cylinder(np.add(elbow, (0, -0.06, 0)), np.add(elbow, (0, 0.06, 0)), 0.05, segments=12), color="accent")
+                    design.add(
+                        cylinder(np.add(start, (0, y, 0)), np.add(end, (0, y, 0)), 0.022, segments=8), color="second"
+                    )
+            design.add(
+                cylinder(np.add(elbow, (0, -0.06, 0)), np.add(elbow, (0, 0.06, 0)), 0.05, segments=12), color="accent"
+            )
         else:
             head = (design.uniform(0.45, 0.7), 0, design.uniform(0.9, 1.15))
             bow = curve([(0, 0, 0.03), (-0.05, 0, 0.7), (0.15, 0, head[2] + 0.15), head], 20)
             design.add(tube(bow, 0.028, 8), color="second")
-        hood = [(throat * 0.6, 0), (throat, -0.08), (mouth * 0.85, -tall * 0.85), (mouth, -tall), (mouth * 0.93, -tall), (throat * 0.8, -0.12)]
+        hood = [
+            (throat * 0.6, 0),
+            (throat, -0.08),
+            (mouth * 0.85, -tall * 0.85),
+            (mouth, -tall),
+            (mouth * 0.93, -tall),
+            (throat * 0.8, -0.12),
+        ]
         shade = lathe(curve(hood[:4], 10).tolist() + hood[4:], design.pick(28, 28, 6)).turn("y", -design.uniform(5, 40))
         design.add(shade.move(*head))
         design.add(ellipsoid(0.09, np.add(head, (0.1, 0, -tall * 0.72)), 14, 10), color="accent")
@@ -67,21 +78,32 @@ def lamp(design: Design) -> None:
             design.add(ellipsoid((mouth, mouth, tall * 0.7), (0, 0, stem + tall * 0.6), 26, 16))
         else:
             upper = {"cone": throat, "drum": mouth * 0.95, "pagoda": throat}[shade]
-            outer = [(mouth, 0), (upper, tall)] if shade != "pagoda" else curve([(mouth * 1.1, 0), (mouth * 0.6, tall * 0.4), (upper, tall)], 8)
+            outer = (
+                [(mouth, 0), (upper, tall)]
+                if shade != "pagoda"
+                else curve([(mouth * 1.1, 0), (mouth * 0.6, tall * 0.4), (upper, tall)], 8)
+            )
             design.add(lathe(np.array(outer) + (0, stem), design.pick(28, 28, 4, 8)))
         patch = design.pick("label", "bow", "switch")
         if patch == "label":
-            design.add(box((mouth * 0.5, mouth * 0.9, tall * 0.5), (mouth * 0.62, 0, stem + tall * 0.42), 0.02), color="accent")
+            design.add(
+                box((mouth * 0.5, mouth * 0.9, tall * 0.5), (mouth * 0.62, 0, stem + tall * 0.42), 0.02), color="accent"
+            )
         elif patch == "bow":
             for side in (-1, 1):
-                design.add(ellipsoid((0.05, 0.11, 0.07), (mouth * 0.9, side * 0.1, stem + tall * 0.3), 12, 8), color="accent")
+                design.add(
+                    ellipsoid((0.05, 0.11, 0.07), (mouth * 0.9, side * 0.1, stem + tall * 0.3), 12, 8), color="accent"
+                )
         else:
-            cord = curve([(mouth * 0.7, 0, stem + 0.02), (mouth * 0.8, 0, stem - 0.15), (mouth * 0.75, 0, stem - 0.24)], 8)
+            cord = curve(
+                [(mouth * 0.7, 0, stem + 0.02), (mouth * 0.8, 0, stem - 0.15), (mouth * 0.75, 0, stem - 0.24)], 8
+            )
             design.add(tube(cord, 0.016, 6), color="accent")
             design.add(ellipsoid(0.05, cord[-1], 10, 8), color="accent")
             design.add(box((0.1, 0.24, 0.1), (-mouth * 0.85, 0, stem + tall * 0.4)), color="accent")
         design.add(ellipsoid(0.035, (0, 0, top), 10, 8), color="accent")
-    plug = curve([(-size * 0.8, 0, 0.03), (-size * 1.4, 0.1, 0.015), (-size * 1.7, -0.12, 0.015), (-size * 2.1, 0.0, 0.015)], 16)
+    sway = np.linspace(0, 1, 18)
+    plug = np.column_stack([-size * (0.8 + 1.3 * sway), 0.11 * np.sin(7 * sway), 0.03 - 0.012 * sway])
     if design.chance(0.6):
         design.add(tube(plug, 0.018, 6), color="third")
 
@@ -103,9 +125,13 @@ def clock(design: Design) -> None:
         design.add(tube(circle(0.14, 14, "x", 0, 180) + (0, 0, centre + dial * 1.2), 0.025, 8), color="second")
     elif kind == "mantel":
         rail = np.linspace(np.pi, 0, 13)
-        outline = np.concatenate([[(-width * 0.75, 0), (-width * 0.75, 0.15), (-width * 0.5, 0.2)],
-                                  np.column_stack([np.cos(rail) * width * 0.5, centre + np.sin(rail) * width * 0.5]),
-                                  [(width * 0.5, 0.2), (width * 0.75, 0.15), (width * 0.75, 0)]])
+        outline = np.concatenate(
+            [
+                [(-width * 0.75, 0), (-width * 0.75, 0.15), (-width * 0.5, 0.2)],
+                np.column_stack([np.cos(rail) * width * 0.5, centre + np.sin(rail) * width * 0.5]),
+                [(width * 0.5, 0.2), (width * 0.75, 0.15), (width * 0.75, 0)],
+            ]
+        )
         design.add(extrude(outline, deep, "yz"))
         design.add(box((deep * 1.2, width * 1.6, 0.07), (0, 0, 0), 0.01), color="second")
     elif kind == "tall":
@@ -185,7 +211,12 @@ def knife(design: Design) -> None:
         design.add(box(mark, (x + outline[:, 0].max() * 0.35, 0, z + float(outline[:, 1].mean()))), color="accent")
 
     if kind == "block":
-        lean, high, deep, wide = design.uniform(0.2, 0.5), design.uniform(0.5, 0.7), design.uniform(0.4, 0.55), design.uniform(0.26, 0.42)
+        lean, high, deep, wide = (
+            design.uniform(0.2, 0.5),
+            design.uniform(0.5, 0.7),
+            design.uniform(0.4, 0.55),
+            design.uniform(0.26, 0.42),
+        )
         body = box((deep, wide, high), (0, 0, high / 2), 0.02).shear(xz=-lean)
         design.add(body, color="third")
         rows, columns = design.integer(1, 3), design.integer(2, 3)
@@ -199,7 +230,12 @@ def knife(design: Design) -> None:
                 stick = cylinder(foot + (tip - foot) * 0.2, tip, 0.04, 0.05, design.pick(4, 10))
                 design.add(stick, color="main")
                 design.add(ellipsoid(0.045, tip, 10, 6), color="accent")
-        design.add(box((0.04, wide * 0.6, high * 0.35), (deep / 2 - lean * high * 0.45 + 0.01, 0, high * 0.45)).shear(xz=-lean * 0.0), color="accent")
+        design.add(
+            box((0.04, wide * 0.6, high * 0.35), (deep / 2 - lean * high * 0.45 + 0.01, 0, high * 0.45)).shear(
+                xz=-lean * 0.0
+            ),
+            color="accent",
+        )
         design.add(box((deep * 1.3, wide * 1.25, 0.06), (0.0, 0, 0.02), 0.015), color="second")
         return
     handle(0.0)
@@ -216,8 +252,13 @@ def knife(design: Design) -> None:
         design.add(box((grip, thick * 2.2, thick * 1.9), (-grip / 2, 0, 0), thick * 0.5), color="third")
         for tool, angle in enumerate((0, design.uniform(-75, -35), design.uniform(-150, -100))[: design.integer(1, 3)]):
             long = design.uniform(0.3, 0.42)
-            piece = extrude(curve([(0, 0.06), (long * 0.8, 0.06), (long, -0.02), (long * 0.7, -0.05), (0, -0.05)], 14), 0.04, "xz")
-            design.add(piece.turn("y", angle).move(-grip * 0.3 * (tool == 2), 0.035 * (tool - 1), 0.02), color=("second", "accent", "second")[tool])
+            piece = extrude(
+                curve([(0, 0.06), (long * 0.8, 0.06), (long, -0.02), (long * 0.7, -0.05), (0, -0.05)], 14), 0.04, "xz"
+            )
+            design.add(
+                piece.turn("y", angle).move(-grip * 0.3 * (tool == 2), 0.035 * (tool - 1), 0.02),
+                color=("second", "accent", "second")[tool],
+            )
     elif kind == "sheath":
         long, wide = design.uniform(0.5, 0.7), design.uniform(0.14, 0.2)
         body = [(0.04, wide), (long * 0.7, wide), (long, wide * 0.1), (long * 0.8, -wide), (0.04, -wide)]
@@ -228,7 +269,9 @@ def knife(design: Design) -> None:
         design.add(box((0.06, thick * 2.2, thick * 2.6), (0, 0, 0), 0.02), color="accent")
     else:
         long, tall = design.uniform(0.6, 0.85), design.uniform(0.16, 0.26)
-        belly = curve([(0, 0.08), (long * 0.6, 0.07), (long, -tall * 0.35), (long * 0.6, -tall * 0.85), (0.02, 0.06 - tall)], 18)
+        belly = curve(
+            [(0, 0.08), (long * 0.6, 0.07), (long, -tall * 0.35), (long * 0.6, -tall * 0.85), (0.02, 0.06 - tall)], 18
+        )
         blade(belly, 0.0)
         design.add(box((0.08, thick * 1.3, thick * 1.9), (0.0, 0, 0), 0.02), color="accent")
     if kind != "folding" and design.chance(0.5):
@@ -248,7 +291,14 @@ def hat(design: Design) -> None:
         design.add(lathe(np.column_stack([radius * np.cos(dome), high * np.sin(dome)]), 28))
         length = design.uniform(0.28, 0.5)
         rail = np.linspace(-1, 1, 15)
-        peak = np.column_stack([radius * 0.55 + length * np.sqrt(np.maximum(1 - rail**2, 0)) + radius * 0.35 * np.sqrt(np.maximum(1 - rail**2, 0)), rail * radius * 0.93])
+        peak = np.column_stack(
+            [
+                radius * 0.55
+                + length * np.sqrt(np.maximum(1 - rail**2, 0))
+                + radius * 0.35 * np.sqrt(np.maximum(1 - rail**2, 0)),
+                rail * radius * 0.93,
+            ]
+        )
         design.add(extrude(peak, 0.05).shear(zx=-design.uniform(0, 0.25)).move(z=0.05 + 0.1 * radius), color="second")
         if kind == "cap":
             design.add(ellipsoid((0.05, 0.05, 0.035), (0, 0, high), 10, 6), color="accent")
@@ -259,9 +309,14 @@ def hat(design: Design) -> None:
             comb = np.linspace(-0.2, np.pi * 0.8, 12)
             path = np.column_stack([radius * 1.02 * np.cos(comb), np.zeros(12), high * 1.03 * np.sin(comb)])
             design.add(tube(path, 0.06, 8), color="third")
-            design.add(cylinder((radius * 0.7, 0, high * 0.55), (radius * 1.12, 0, high * 0.6), 0.1, 0.12, 14), color="accent")
+            design.add(
+                cylinder((radius * 0.7, 0, high * 0.55), (radius * 1.12, 0, high * 0.6), 0.1, 0.12, 14), color="accent"
+            )
             for side in (-1, 1):
-                design.add(cylinder((0, side * radius * 0.9, 0.04), (0, side * radius * 1.12, 0.04), 0.15, segments=18), color="third")
+                design.add(
+                    cylinder((0, side * radius * 0.9, 0.04), (0, side * radius * 1.12, 0.04), 0.15, segments=18),
+                    color="third",
+                )
         return
     brim = radius * {"top": 1.5, "party": 1.05, "cowboy": 1.9}.get(kind, design.uniform(1.45, 2.1))
     if kind == "cowboy":
@@ -272,10 +327,14 @@ def hat(design: Design) -> None:
             x, y = np.cos(angles) * scale * 1.15, np.sin(angles) * scale
             return np.column_stack([x, y, z + bend * y**2 / brim])
 
-        design.add(loft([loop(brim, 0), loop(brim, 0.035), loop(radius * 0.8, 0.035), loop(radius * 0.8, 0)], closed=True))
+        design.add(
+            loft([loop(brim, 0), loop(brim, 0.035), loop(radius * 0.8, 0.035), loop(radius * 0.8, 0)], closed=True)
+        )
     elif kind != "party":
         slope = design.uniform(-0.12, 0.1)
-        design.add(lathe([(radius * 0.8, 0), (brim, slope), (brim, slope + 0.035), (radius * 0.8, 0.035), (radius * 0.8, 0)], 36))
+        ring = [(radius * 0.8, 0), (brim, slope), (brim, slope + 0.035), (radius * 0.8, 0.035), (radius * 0.8, 0)]
+        # pushed forward: the brim is longer over the face than at the neck
+        design.add(lathe(ring, 36).stretch(x=1.12).shear(zx=-0.08).move(x=0.12 * radius))
     high = {"top": design.uniform(0.5, 0.75), "party": design.uniform(0.7, 1.0)}.get(kind, design.uniform(0.28, 0.45))
     if kind == "party":
         design.add(cylinder((0, 0, 0), (0, 0, high), radius, 0.0, 28))
@@ -306,8 +365,14 @@ def hat(design: Design) -> None:
         design.add(ellipsoid(0.07, (x + 0.03, 0, 0.1), 10, 8), color="third")
     elif mark == "flower":
         for angle in np.arange(5) * 2 * np.pi / 5:
-            design.add(ellipsoid((0.05, 0.08, 0.08), (x, 0.11 * np.cos(angle), 0.14 + 0.11 * np.sin(angle)), 10, 8), color="accent")
+            design.add(
+                ellipsoid((0.05, 0.08, 0.08), (x, 0.11 * np.cos(angle), 0.14 + 0.11 * np.sin(angle)), 10, 8),
+                color="accent",
+            )
         design.add(ellipsoid(0.07, (x + 0.04, 0, 0.14), 10, 8), color="third")
     else:
         design.add(box((0.07, 0.3, high * 0.3), (x, 0, 0.03 + high * 0.12), 0.02), color="accent")
-        design.add(extrude(rounded_rectangle(0.16, 0.5, 0.05), 0.03).move(brim * 0.82, 0, 0.06), color="accent")
+        design.add(
+            extrude(rounded_rectangle(0.2, radius * 1.6, 0.05), 0.06).shear(zx=-0.08).move(brim * 0.92, 0, 0.02),
+            color="accent",
+        )

@@ -35,7 +35,9 @@ def chair(design: Design) -> None:
     else:
         design.add(box((depth, width, thick), (0, 0, seat + thick / 2), bevel=thick * design.uniform(0, 0.45)))
     if design.chance(0.5):
-        design.add(box((depth * 0.75, width * 0.8, 0.05), (depth * 0.08, 0, seat + thick + 0.015), 0.024), color="accent")
+        design.add(
+            box((depth * 0.75, width * 0.8, 0.05), (depth * 0.08, 0, seat + thick + 0.015), 0.024), color="accent"
+        )
     back = design.pick("panel", "slats", "ladder", "hoop", "shell")
     base, top = seat + thick, seat + thick + rise
     x, parts = -depth / 2 + 0.025, []
@@ -220,7 +222,9 @@ def sofa(design: Design) -> None:
             design.add(box((depth + 0.1, arm, high - low), (0.0, y, (high + low) / 2), 0.035), color="third")
         elif arms == "roll":
             design.add(box((depth, arm * 0.7, high - low), (0, y, (high + low) / 2), 0.02), color="third")
-            design.add(cylinder((-depth / 2, y, high), (depth / 2 + 0.04, y, high), arm * 0.55, segments=16), color="third")
+            design.add(
+                cylinder((-depth / 2, y, high), (depth / 2 + 0.04, y, high), arm * 0.55, segments=16), color="third"
+            )
         elif arms == "flared":
             panel = box((depth, arm * 0.5, high - low), (0, 0, (high - low) / 2), 0.02).shear(yz=side * 0.25)
             design.add(panel.move(0, y - side * arm * 0.2, low), color="third")

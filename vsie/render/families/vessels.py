@@ -1,4 +1,4 @@
-"""Vessels: mug, teapot, bottle, vase, bowl, pan, bag. Handles, labels and spouts tell the front (+x)."""
+"""Vessels: mug, teapot, bottle, vase, bowl, pan. Handles, labels and spouts tell the front (+x)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from vsie.render.primitives import (
     extrude,
     lathe,
     loft,
-    rounded_rectangle,
     torus,
     tube,
 )
@@ -30,10 +29,12 @@ def _patch(outer: np.ndarray, low: float, high: float, half_angle: float, at_ang
     angles = np.deg2rad(np.linspace(at_angle - half_angle, at_angle + half_angle, 13))
     sections = []
     for angle in angles:
-        across = np.concatenate([radius + thick, radius[::-1] - 3 * thick])
+        # The first and the last section fold flat below the surface: that closes the label without a cap.
+        lift = -3 * thick if angle in (angles[0], angles[-1]) else thick
+        across = np.concatenate([radius + lift, radius[::-1] - 3 * thick])
         up = np.concatenate([span, span[::-1]])
         sections.append(np.column_stack([across * np.cos(angle), across * np.sin(angle), up]))
-    return loft(sections, crease=50)
+    return loft(sections, caps=False, crease=50)
 
 
 def _hollow(outer: np.ndarray, wall: float, segments: int = 32) -> Part:
@@ -69,15 +70,29 @@ def mug(design: Design) -> None:
     base = [float(np.interp(level, outer[:, 1], outer[:, 0])) - 0.03 for level in (low, top)]
     grip = design.pick("loop", "ear", "square", "double")
     if grip == "loop":
-        points = [(base[0], low), (radius + reach * 0.8, low), (radius + reach, (low + top) / 2),
-                  (radius + reach * 0.8, top), (base[1], top)]
+        points = [
+            (base[0], low),
+            (radius + reach * 0.8, low),
+            (radius + reach, (low + top) / 2),
+            (radius + reach * 0.8, top),
+            (base[1], top),
+        ]
     elif grip == "square":
-        points = [(base[0], low), (radius + reach, low), (radius + reach, low + 0.02), (radius + reach, top - 0.02),
-                  (radius + reach, top), (base[1], top)]
+        far = radius + reach
+        points = [
+            (base[0], low),
+            (far - 0.16, low),
+            (far - 0.03, low + 0.03),
+            (far, low + 0.16),
+            (far, top - 0.16),
+            (far - 0.03, top - 0.03),
+            (far - 0.16, top),
+            (base[1], top),
+        ]
     else:
         points = [(base[0], low), (radius + reach * 0.5, low + 0.1), (radius + reach, top - 0.12), (base[1], top)]
-    path = curve(points, 18)
-    handle = tube(np.column_stack([path[:, 0], np.zeros(18), path[:, 1]]), thick, 10, flat=design.uniform(0.8, 1.5))
+    path = curve(points, 22)
+    handle = tube(np.column_stack([path[:, 0], np.zeros(22), path[:, 1]]), thick, 10, flat=design.uniform(0.8, 1.5))
     design.add(handle, color=color)
     if grip == "double":
         design.add(handle.turn("z", 80), color=color)
@@ -112,7 +127,9 @@ def teapot(design: Design) -> None:
     outer = np.column_stack([radius * width, high * z])
     design.add(lathe(outer, design.pick(32, 32, 6)))
     lid = float(outer[-1, 0])
-    design.add(lathe([(lid * 1.02, 0), (lid * 0.95, 0.05), (lid * 0.5, 0.12), (0.0, 0.14)], 24).move(z=high), color="second")
+    design.add(
+        lathe([(lid * 1.02, 0), (lid * 0.95, 0.05), (lid * 0.5, 0.12), (0.0, 0.14)], 24).move(z=high), color="second"
+    )
     design.add(ellipsoid(design.uniform(0.05, 0.085), (0, 0, high + 0.17), 12, 8), color="accent")
     spout = design.pick("swan", "straight", "beak")
     start, end = high * 0.3, high * design.uniform(0.85, 1.05)
@@ -130,11 +147,18 @@ def teapot(design: Design) -> None:
     thick = design.uniform(0.035, 0.055)
     if grip == "bail":
         arc = circle(radius * 0.85, 18, "y", 0, 180) * (1, 1, 1)
-        arc = np.column_stack([-radius * 0.85 * np.cos(np.linspace(0, np.pi, 18)), np.zeros(18),
-                               high * 0.85 + 0.6 * np.sin(np.linspace(0, np.pi, 18))])
+        arc = np.column_stack(
+            [
+                -radius * 0.85 * np.cos(np.linspace(0, np.pi, 18)),
+                np.zeros(18),
+                high * 0.85 + 0.6 * np.sin(np.linspace(0, np.pi, 18)),
+            ]
+        )
         design.add(tube(arc, thick, 10), color="third")
     elif grip == "stick":
-        design.add(cylinder((0, 0, high * 0.6), (-radius - 0.5, 0, high * 0.85), thick * 1.2, thick * 1.8, 12), color="third")
+        design.add(
+            cylinder((0, 0, high * 0.6), (-radius - 0.5, 0, high * 0.85), thick * 1.2, thick * 1.8, 12), color="third"
+        )
     else:
         low, top = high * 0.22, high * 0.85
         near = [float(np.interp(level, outer[:, 1], outer[:, 0])) - 0.04 for level in (low, top)]
@@ -161,7 +185,9 @@ def bottle(design: Design) -> None:
     design.add(body)
     cap = design.pick("cork", "screw", "pump", "trigger", "lip")
     if cap == "cork":
-        design.add(cylinder((0, 0, high * 0.98), (0, 0, high * 1.08), neck * 0.8 * flat, neck * 0.9 * flat, 14), color="third")
+        design.add(
+            cylinder((0, 0, high * 0.98), (0, 0, high * 1.08), neck * 0.8 * flat, neck * 0.9 * flat, 14), color="third"
+        )
     elif cap == "screw":
         design.add(cylinder((0, 0, high * 0.93), (0, 0, high * 1.03), neck * 1.25, segments=14), color="third")
     elif cap == "lip":
@@ -173,19 +199,21 @@ def bottle(design: Design) -> None:
         if cap == "trigger":
             lever = tube(curve([(0.16, 0, high * 1.1), (0.2, 0, high * 1.0), (0.15, 0, high * 0.9)], 8), 0.025, 8)
             design.add(lever, color="accent")
-    low, top = design.uniform(0.08, 0.2), shoulder * design.uniform(0.7, 0.9)
+    low, top = design.uniform(0.05, 0.14), shoulder * design.uniform(0.8, 0.97)
     if segments == 28:
         label = _patch(outer, low, top, design.uniform(40, 75)).stretch(x=flat)
         design.add(label, color="accent")
         if design.chance(0.6):
-            design.add(_patch(outer, (low + top) / 2 - 0.05, (low + top) / 2 + 0.07, 25, 180).stretch(x=flat), color="second")
+            design.add(
+                _patch(outer, (low + top) / 2 - 0.05, (low + top) / 2 + 0.07, 25, 180).stretch(x=flat), color="second"
+            )
     else:
         side = radius * np.cos(np.pi / segments)
         width = 2 * radius * np.sin(np.pi / segments) * 0.8
         panel = box((0.02, width, (top - low) * high), (side * flat, 0, (low + top) / 2 * high))
         design.add(panel if segments == 4 else panel.turn("z", 22.5), color="accent")
         design.add(box((0.02, width * 0.6, 0.1), (-side * flat, 0, 0.3 * high)), color="second")
-    if design.chance(0.35):
+    if design.chance(0.5):
         z0, z1 = shoulder * high * 0.75, high * 0.9
         jug = curve([(radius * 0.9, z0), (radius * 1.8, z0 + 0.1), (radius * 1.7, z1), (neck * 0.6, z1)], 16)
         design.add(tube(np.insert(jug, 0, 0.0, axis=1), 0.04, 8), color="second")
@@ -194,8 +222,13 @@ def bottle(design: Design) -> None:
 def vase(design: Design) -> None:
     """A vase: one ear, a band of relief or leaning flowers turn its front to +x."""
     high = design.uniform(0.8, 1.4)
-    points = [(design.uniform(0.14, 0.3), 0), (design.uniform(0.3, 0.5), 0.3), (design.uniform(0.2, 0.5), 0.6),
-              (design.uniform(0.1, 0.25), 0.85), (design.uniform(0.18, 0.36), 1.0)]
+    points = [
+        (design.uniform(0.14, 0.3), 0),
+        (design.uniform(0.3, 0.5), 0.3),
+        (design.uniform(0.2, 0.5), 0.6),
+        (design.uniform(0.1, 0.25), 0.85),
+        (design.uniform(0.18, 0.36), 1.0),
+    ]
     outer = curve(points, 20) * (1, high)
     design.add(_hollow(outer, 0.03, design.pick(32, 32, 6, 10)))
     front = design.pick("ear", "ears", "flowers", "panel", "spout")
@@ -209,7 +242,9 @@ def vase(design: Design) -> None:
         if front == "ears":
             design.add(ear.turn("z", 110), color="third")
     elif front == "spout":
-        lip = tube(np.array([(outer[-1, 0] * 0.6, 0, high * 0.93), (outer[-1, 0] + 0.16, 0, high * 1.03)]), (0.13, 0.07))
+        lip = tube(
+            np.array([(outer[-1, 0] * 0.6, 0, high * 0.93), (outer[-1, 0] + 0.16, 0, high * 1.03)]), (0.13, 0.07)
+        )
         design.add(lip, color="second")
     if front == "flowers" or design.chance(0.35):
         for k in range(design.integer(1, 5)):
@@ -224,7 +259,9 @@ def vase(design: Design) -> None:
                 design.add(cylinder(tip - (0.02, 0, 0.06), tip + (0.04, 0, 0.14), 0.02, 0.12, 10), color="accent")
             else:
                 design.add(ellipsoid((0.05, 0.15, 0.15), tip, 12, 8), color="accent")
-    design.add(_patch(outer, design.uniform(0.12, 0.25), design.uniform(0.45, 0.6), design.uniform(30, 80)), color="accent")
+    design.add(
+        _patch(outer, design.uniform(0.12, 0.25), design.uniform(0.45, 0.6), design.uniform(30, 80)), color="accent"
+    )
     if design.chance(0.5):
         design.add(_patch(outer, 0.3, 0.42, 35, 180), color="second")
 
@@ -244,7 +281,9 @@ def bowl(design: Design) -> None:
         for k in range(design.integer(2, 5)):
             angle, size = design.uniform(-1.2, 1.2) + 0.3 * k, design.uniform(0.1, 0.17)
             at = (width * 0.5 * np.cos(angle), width * 0.5 * np.sin(angle), level)
-            design.add(ellipsoid((size, size, size * design.uniform(0.8, 1.3)), at, 14, 10), color=("accent", "third")[k % 2])
+            design.add(
+                ellipsoid((size, size, size * design.uniform(0.8, 1.3)), at, 14, 10), color=("accent", "third")[k % 2]
+            )
     elif content != "empty":
         design.add(lathe([(width, 0), (width, 0.02)], 28).move(z=level), color="third")
         if content == "salad":
@@ -270,7 +309,11 @@ def bowl(design: Design) -> None:
 
 def pan(design: Design) -> None:
     """A frying pan, saucepan or wok: the handle is at -x, the pouring lip at +x."""
-    radius, high, flare = design.uniform(0.38, 0.5), design.pick(0.12, 0.2, 0.4) * design.uniform(0.8, 1.2), design.uniform(1.0, 1.3)
+    radius, high, flare = (
+        design.uniform(0.38, 0.5),
+        design.pick(0.12, 0.2, 0.4) * design.uniform(0.8, 1.2),
+        design.uniform(1.0, 1.3),
+    )
     outer = np.column_stack([np.linspace(radius, radius * flare, 5), np.linspace(0, high, 5)])
     design.add(_hollow(outer, 0.03, 36))
     edge = radius * flare
@@ -278,7 +321,10 @@ def pan(design: Design) -> None:
     grip = design.pick("bar", "round", "flat")
     end = (-edge - length, 0, high * 0.8 + design.uniform(0, 0.25))
     if grip == "bar":
-        design.add(tube(curve([(-edge + 0.02, 0, high * 0.8), (-edge - length / 2, 0, high), end], 10), 0.05, 8, flat=0.6), color="second")
+        design.add(
+            tube(curve([(-edge + 0.02, 0, high * 0.8), (-edge - length / 2, 0, high), end], 10), 0.05, 8, flat=0.6),
+            color="second",
+        )
     elif grip == "round":
         design.add(cylinder((-edge + 0.02, 0, high * 0.7), end, 0.035, 0.055, 12), color="second")
     else:
@@ -307,47 +353,3 @@ def pan(design: Design) -> None:
         for angle in np.linspace(-1, 1, design.integer(5, 9)):
             at = (radius * 0.6 * np.cos(angle), radius * 0.6 * np.sin(angle), high * 0.5 + 0.03)
             design.add(ellipsoid(0.05, at, 8, 6), color="accent")
-
-
-def bag(design: Design) -> None:
-    """A handbag, tote or backpack: the flap, pocket or clasp is at +x."""
-    width, depth, high = design.uniform(0.7, 1.0), design.uniform(0.28, 0.42), design.uniform(0.55, 0.95)
-    taper = design.uniform(0.6, 1.05)
-    ring = rounded_rectangle(depth, width, design.uniform(0.04, 0.14))
-    levels = [(0.0, 0.94), (0.06, 1.0), (0.55, 1 - (1 - taper) * 0.35), (1.0, taper)]
-    sections = [np.column_stack([ring[:, 0] * share, ring[:, 1] * (0.6 + 0.4 * share), np.full(len(ring), z * high)])
-                for z, share in levels]
-    design.add(loft(sections))
-    kind = design.pick("tote", "satchel", "backpack", "basket")
-    top = depth / 2 * taper
-    if kind in ("tote", "basket"):
-        spread, rise = width * 0.26, design.uniform(0.25, 0.45)
-        arc = np.column_stack([np.zeros(17), -spread * np.cos(np.linspace(0, np.pi, 17)),
-                               high * 0.95 + rise * np.sin(np.linspace(0, np.pi, 17))])
-        if kind == "tote":
-            for side in (-1, 1):
-                design.add(tube(arc + (side * top * 0.8, 0, 0), 0.022, 8), color="second")
-        else:
-            design.add(tube(arc * (1, 1.6, 1), 0.035, 8), color="second")
-            for z in np.linspace(0.2, 0.9, design.integer(2, 4)):
-                share = float(np.interp(z, [0.06, 0.55, 1], [1, 1 - (1 - taper) * 0.35, taper]))
-                band = np.column_stack([ring * (share, 0.6 + 0.4 * share), np.full(len(ring), z * high)])
-                design.add(tube(band, 0.025, 6, closed=True), color="third")
-        design.add(box((0.05, width * 0.4, high * 0.3), (depth * 0.5 * (1 + taper) / 2, 0.1, high * 0.5), 0.02), color="accent")
-    elif kind == "satchel":
-        lean = depth / 2
-        flap = [(-lean * taper, high), (-lean * taper, high + 0.05), (lean * 0.9, high + 0.04), (lean + 0.05, high * 0.4), (lean, high * 0.4),
-                (lean * taper, high)]
-        design.add(extrude(flap, width * 0.96, "xz"), color="third")
-        for side in (-1, 1):
-            design.add(box((0.06, 0.07, 0.12), (lean + 0.03, side * width * 0.25, high * 0.45), 0.01), color="accent")
-        path = [(0, -width / 2, high * 0.8), (0, -width * 0.3, high * 1.5), (0, width * 0.3, high * 1.5), (0, width / 2, high * 0.8)]
-        design.add(tube(curve(path, 20), 0.022, 8), color="second")
-    else:
-        design.add(ellipsoid((top, width * 0.47, 0.16), (0, 0, high)), color="main")
-        pocket = box((0.16, width * 0.66, high * 0.42), (depth / 2 + 0.03, 0, high * 0.26), 0.06)
-        design.add(pocket, color="accent")
-        for side in (-1, 1):
-            strap = curve([(-top * 0.9, 0, high), (-depth / 2 - 0.16, 0, high * 0.7), (-depth / 2 + 0.01, 0, high * 0.1)], 12)
-            design.add(tube(strap + (0, side * width * 0.28, 0), 0.045, 8, flat=1.6), color="second")
-        design.add(tube(circle(0.1, 10, "x", 0, 180) + (-top * 0.5, 0, high + 0.1), 0.02, 8), color="third")

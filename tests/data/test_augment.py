@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vsie.data.augment import Augment, normalise, to_float
+
+CHANGES = {
+    "colour": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.2},
+    "gray": {"gray_probability": 1.0},
+    "crop": {"crop": 0.3},
+    "blur": {"blur": 2.0, "blur_probability": 1.0},
+    "noise": {"noise": 0.1},
+}
+CHANGES["all"] = {name: value for change in CHANGES.values() for name, value in change.items()}
+
+
+@pytest.fixture
+def clips():
+    """Six clips of three equal frames, all of the same picture."""
+    picture = torch.rand(1, 3, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    return picture.expand(6, 3, 3, 24, 24).contiguous()
+
+
+def test_everything_is_off_by_default(clips):
+    assert not Augment().active
+    assert Augment()(clips, 0) is clips
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_frames_of_a_clip_change_alike_and_clips_apart(clips, name):
+    changed = Augment(**CHANGES[name])(clips, 1)
+    assert changed.shape == clips.shape and changed.dtype == clips.dtype
+    assert 0 <= changed.min() and changed.max() <= 1
+    assert (changed - clips).abs().mean() > 0.01
+    torch.testing.assert_close(changed, changed[:, :, :1].expand_as(changed), atol=1e-6, rtol=0)
+    if name != "gray":
+        assert len({tuple(clip.flatten().tolist()) for clip in changed}) == 6
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_draws_are_a_function_of_the_seed_and_leave_torch_alone(clips, name):
+    augment = Augment(**CHANGES[name])
+    state = torch.get_rng_state()
+    first = augment(clips, 7)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(5)
+    assert torch.equal(augment(clips, 7), first)
+    assert torch.equal(Augment(**CHANGES[name])(clips, 7), first)
+    if name != "gray":
+        assert not torch.equal(augment(clips, 8), first)
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    one, other = ([augment(clips, generator) for _ in range(2)] for generator in generators)
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert name == "gray" or not torch.equal(one[0], one[1])
+
+
+def test_gray_has_equal_channels_and_a_probability(clips):
+    changed = Augment(gray_probability=0.5)(clips, 0)
+    gray = (changed[:, 0] - changed[:, 1]).abs().amax((1, 2, 3)) < 1e-6
+    assert gray.any() and not gray.all()
+    assert torch.equal(changed[~gray], clips[~gray])
+
+
+def test_blur_makes_smooth(clips):
+    rough = (clips.diff(dim=-1)).abs().mean()
+    assert Augment(blur=2.0, blur_probability=1.0)(clips, 0).diff(dim=-1).abs().mean() < 0.7 * rough
+
+
+def test_clips_of_another_size_or_of_one_frame_pass(clips):
+    augment = Augment(**CHANGES["all"])
+    assert augment(clips[..., :16, :20], 0).shape == (6, 3, 3, 16, 20)
+    assert augment(clips[:1, :, :1], 0).shape == (1, 3, 1, 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hue": 0.6}, "hue is 0.6, expected 0 to 0.5"),
+        ({"brightness": -0.1}, "brightness is -0.1"),
+        ({"crop": 0.0}, "crop is 0.0, expected 0 to 1.0, and not 0"),
+        ({"blur_probability": 2}, "blur_probability is 2"),
+        ({"crop_ratio": (2, 1)}, "crop_ratio is"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Augment(**settings)
+
+
+def test_wrong_clips_are_refused(clips):
+    for wrong in (clips[0], clips[:, :2], (clips * 255).byte()):
+        with pytest.raises(ValueError, match="expected float"):
+            Augment(noise=0.1)(wrong, 0)
+
+
+def test_loaded_frames_become_what_encoders_take():
+    frames = torch.randint(0, 256, (2, 3, 4, 8, 9, 3), dtype=torch.uint8)
+    clips = to_float(frames)
+    assert clips.shape == (2, 3, 3, 4, 8, 9) and clips.dtype == torch.float32 and clips.is_contiguous()
+    assert torch.equal(clips[1, 2, 0, 3], frames[1, 2, 3, :, :, 0] / 255)
+    flat = clips.flatten(0, 1)
+    mean, std = flat.mean((0, 2, 3, 4)), flat.std((0, 2, 3, 4))
+    normal = normalise(flat, mean.tolist(), std.tolist())
+    torch.testing.assert_close(normal.mean((0, 2, 3, 4)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normal.std((0, 2, 3, 4)), torch.ones(3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_seed_decides_and_its_generator_is_left_alone(clips):
+    augment, clips = Augment(**CHANGES["all"]), clips.cuda()
+    state = torch.cuda.get_rng_state()
+    first = augment(clips, 7)
+    assert first.is_cuda and torch.equal(state, torch.cuda.get_rng_state()) and torch.equal(augment(clips, 7), first)

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tests.data.conftest import moving_picture, write_dataset, write_video
+from vsie import pose
+from vsie.data import ClipsDataset, EpochSampler, FrameCache, SkippedError, VideoError, WindowsDataset, collate, decode, load
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def frame_numbers(item: dict, fps: float = 12) -> np.ndarray:
+    numbers = item["times"].numpy() * fps
+    np.testing.assert_allclose(numbers, numbers.round(), atol=1e-6)
+    return numbers.round().astype(int)
+
+
+def test_an_item_holds_the_frames_and_poses_that_it_names(manifest):
+    dataset = WindowsDataset(manifest, "train", windows=2, frames=4, spacing=(1, 5), seed=1)
+    assert len(dataset) == 6
+    for index in range(len(dataset)):
+        item = dataset[index]
+        assert item["clips"].shape == (2, 4, 32, 32, 3) and item["clips"].dtype == torch.uint8
+        assert item["poses"].shape == (2, 4, 4, 4) and item["poses"].dtype == torch.float32
+        assert item["times"].shape == (2, 4) and item["times"].dtype == torch.float64
+        assert manifest.objects[item["object"]] == f"object_{index}" and item["label"] == index % 3
+        for view in range(2):
+            row = np.flatnonzero((manifest.object == int(item["object"])) & (manifest.clip == int(item["clip"][view])))[0]
+            times, poses = manifest.poses(row)
+            numbers = frame_numbers(item)[view]
+            np.testing.assert_array_equal(item["clips"][view], decode(manifest.video(row), item["times"][view]))
+            np.testing.assert_array_equal(item["poses"][view], poses[numbers].astype(np.float32))
+            np.testing.assert_array_equal(item["times"][view], times[numbers])
+
+
+def test_windows_come_from_different_clips_and_run_forward_with_one_spacing(manifest):
+    dataset = WindowsDataset(manifest, "train", windows=3, frames=4, spacing=(1, 5), seed=2)
+    orders, spacings = set(), set()
+    for epoch in range(12):
+        dataset.set_epoch(epoch)
+        item = dataset[0]
+        assert sorted(item["clip"].tolist()) == [0, 1, 2]
+        orders.add(tuple(item["clip"].tolist()))
+        steps = np.diff(frame_numbers(item))
+        assert (steps == steps[:, :1]).all()
+        spacings |= set(steps[:, 0].tolist())
+    assert spacings == {1, 2, 3, 4, 5} and len(orders) >= 4
+
+
+@pytest.mark.parametrize(("windows", "clips"), [(2, 1), (3, 1), (5, 3), (4, 2)])
+def test_windows_that_share_a_clip_never_overlap(tmp_path, windows, clips):
+    manifest = load(write_dataset(tmp_path, objects=2, clips=clips, val=0))
+    dataset = WindowsDataset(manifest, "train", windows=windows, frames=3, spacing=(1, 9), seed=0)
+    context_first = set()
+    for epoch in range(10):
+        dataset.set_epoch(epoch)
+        item = dataset[epoch % 2]
+        numbers = frame_numbers(item)
+        used = item["clip"].tolist()
+        counts = [used.count(clip) for clip in set(used)]
+        assert len(counts) == min(windows, clips) and max(counts) - min(counts) <= 1
+        for clip in set(used):
+            spans = sorted((row[0], row[-1]) for row, where in zip(numbers, used, strict=True) if where == clip)
+            assert all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False)), spans
+        context_first.add(bool(numbers[0, 0] < numbers[-1, 0]))
+    if clips == 1:
+        assert context_first == {True, False}, "the context is not always the earlier one"
+
+
+def test_spacing_can_be_drawn_once_per_object(manifest):
+    dataset = WindowsDataset(manifest, "train", windows=3, frames=3, spacing=(1, 7), spacing_per="object", seed=0)
+    found = set()
+    for index in range(6):
+        steps = np.diff(frame_numbers(dataset[index]))
+        assert (steps == steps[0, 0]).all()
+        found.add(int(steps[0, 0]))
+    assert len(found) > 1
+
+
+def test_an_item_is_a_function_of_seed_epoch_and_index(manifest):
+    settings = {"windows": 2, "frames": 2, "spacing": (1, 6)}
+    first, second = (WindowsDataset(manifest, "train", seed=5, **settings) for _ in range(2))
+    second.set_epoch(3)
+    _ = second[4], second[1]
+    second.set_epoch(0)
+    for index in (3, 0, 5):
+        assert same(first[index], second[index])
+    first.set_epoch(1)
+    assert not same(first[0], second[0])
+    assert not same(WindowsDataset(manifest, "train", seed=6, **settings)[0], second[0])
+    assert same(first[-1], first[5])
+    with pytest.raises(IndexError):
+        first[6]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_gives_the_items_whatever_the_number_of_workers(manifest, workers):
+    dataset = WindowsDataset(manifest, "train", windows=2, frames=2, spacing=(1, 6), seed=5)
+    sampler = EpochSampler(len(dataset), batch=3, seed=0)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
+    for epoch in range(2):  # persistent workers have to learn of the epoch
+        dataset.set_epoch(epoch)
+        sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert len(batches) == 2
+        for indices, batch in zip(sampler, batches, strict=True):
+            assert batch["clips"].shape == (3, 2, 2, 32, 32, 3)
+            for place, index in enumerate(indices):
+                assert same(dataset[index], {name: value[place] for name, value in batch.items()})
+
+
+def step_pairs(times):
+    return times.unflatten(-1, (-1, 2)).mean(-1)
+
+
+def test_poses_are_interpolated_at_the_steps_of_the_encoder(manifest):
+    settings = {"windows": 2, "frames": 4, "spacing": (1, 5), "seed": 0}
+    plain, stepped = (WindowsDataset(manifest, "train", step_times=f, **settings) for f in (None, step_pairs))
+    for index in range(6):
+        frames, steps = plain[index], stepped[index]
+        assert torch.equal(frames["clips"], steps["clips"])
+        assert torch.equal(steps["times"], step_pairs(frames["times"])) and steps["poses"].shape == (2, 2, 4, 4)
+        for view in range(2):
+            row = np.flatnonzero((manifest.object == int(steps["object"])) & (manifest.clip == int(steps["clip"][view])))[0]
+            known = [torch.from_numpy(array) for array in manifest.poses(row)]
+            expected = pose.interpolate(*known, steps["times"][view])
+            torch.testing.assert_close(steps["poses"][view], expected.float(), atol=1e-6, rtol=0)
+    same_steps = WindowsDataset(manifest, "train", step_times=lambda times: times, **settings)
+    assert same(same_steps[0], plain[0])
+
+
+def test_stills_are_windows_of_one_frame(tmp_path):
+    manifest = load(write_dataset(tmp_path, objects=2, clips=2, frames=1, val=0))
+    dataset = WindowsDataset(manifest, "train", windows=2, frames=1, spacing=(3, 9), step_times=lambda times: times + 1.0)
+    item = dataset[1]
+    assert item["clips"].shape == (2, 1, 32, 32, 3)
+    expected = np.concatenate([manifest.poses(2 + int(clip))[1] for clip in item["clip"]])
+    np.testing.assert_allclose(item["poses"][:, 0], expected, atol=1e-6)
+
+
+def test_real_video_has_no_poses_and_no_label(tmp_path):
+    for number in range(3):
+        write_video(tmp_path / f"{number}.mp4", moving_picture(12, seed=number))
+    item = WindowsDataset(load(tmp_path), "train", windows=2, frames=3, spacing=(1, 4))[2]
+    assert "poses" not in item and item["label"] == -1 and item["object"] == 2
+    assert item["times"].shape == (2, 3)
+
+
+def test_videos_of_any_size_are_brought_to_one(tmp_path):
+    for number, (height, width) in enumerate([(32, 32), (48, 64), (64, 40)]):
+        write_video(tmp_path / f"{number}.mp4", moving_picture(8, height, width))
+    manifest = load(tmp_path)
+    batch = WindowsDataset(manifest, "train", windows=1, frames=2, size=24).__getitems__([0, 1, 2])
+    assert batch["clips"].shape == (3, 1, 2, 24, 24, 3)
+    with pytest.raises(ValueError, match="frames of different sizes in one batch.*give a size"):
+        WindowsDataset(manifest, "train", windows=1, frames=2).__getitems__([0, 1])
+
+
+def test_a_video_shorter_than_its_windows_is_an_error_that_names_it(manifest, tmp_path):
+    with pytest.raises(ValueError, match=r"object_0/\d.mp4: 16 frames are too few, expected at least 17 for 1 window"):
+        WindowsDataset(manifest, "train", windows=2, frames=17)[0]
+    write_video(tmp_path / "short.mp4", moving_picture(7))
+    with pytest.raises(ValueError, match="short.mp4: 7 frames are too few, expected at least 8 for 2 window"):
+        WindowsDataset(load(tmp_path), "train", windows=2, frames=4)[0]
+    assert WindowsDataset(load(tmp_path), "train", windows=1, frames=4, spacing=(2, 99))[0]["clips"].shape[1] == 4
+
+
+def test_wrong_settings_are_refused(manifest):
+    for settings, message in [
+        ({"windows": 0}, "windows is 0"),
+        ({"frames": 0}, "frames is 0"),
+        ({"spacing": (0, 2)}, "spacing is"),
+        ({"spacing": (3, 2)}, "spacing is"),
+        ({"spacing_per": "clip"}, "spacing_per is 'clip'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            WindowsDataset(manifest, "train", **settings)
+    with pytest.raises(ValueError, match="no row of split 'test', found train, val"):
+        WindowsDataset(manifest, "test")
+
+
+def test_poses_for_some_videos_only_are_refused_or_left_out(tmp_path):
+    folder = write_dataset(tmp_path, objects=2, clips=1, val=0)
+    text = (folder / "manifest.csv").read_text().replace("clips/object_1/0.npz", "")
+    (folder / "manifest.csv").write_text(text)
+    with pytest.raises(ValueError, match="object_1/0.mp4 has no poses where others have"):
+        WindowsDataset(load(folder), "train")
+    assert "poses" not in WindowsDataset(load(folder), "train", poses=False)[0]
+
+
+def test_poses_of_another_length_than_the_video_are_named(tmp_path):
+    folder = write_dataset(tmp_path, objects=1, clips=1, val=0)
+    np.savez(folder / "clips/object_0/0.npz", times=np.arange(9.0), object_in_camera=np.tile(np.eye(4), (9, 1, 1)))
+    with pytest.raises(ValueError, match="object_0/0.npz: poses of 9 frames, expected 16"):
+        WindowsDataset(load(folder), "train")[0]
+
+
+@pytest.fixture
+def damaged(posed_folder, tmp_path):
+    """A copy of the posed folder in which object 0 has lost a clip, and object 1 all of its clips."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(posed_folder, folder)
+    for name in ("object_0/1", "object_1/0", "object_1/1", "object_1/2"):
+        data = (folder / f"clips/{name}.mp4").read_bytes()
+        (folder / f"clips/{name}.mp4").write_bytes(data[: len(data) // 2])
+    return load(folder)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_videos_are_replaced_counted_and_listed(damaged, tmp_path, workers):
+    listing = tmp_path / "run" / "skipped.csv"
+    settings = {"windows": 2, "frames": 2, "seed": 0, "allowed_share": 0.3}
+    dataset = WindowsDataset(damaged, "train", skipped=listing, **settings)
+    loader = partial(DataLoader, dataset, batch_size=2, collate_fn=collate, num_workers=workers)
+    for epoch in range(4):
+        dataset.set_epoch(epoch)
+        batch = torch.cat([batch["object"] for batch in loader()])
+        assert batch.tolist() == [0, 2, 2, 3, 4, 5], "the next object stands in for object 1"
+        item = dataset[0]
+        assert sorted(item["clip"].tolist()) == [0, 2]
+    assert dataset.skipped.count == 4, "the main process knows what its workers skipped"
+    with open(listing, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in rows) == sorted(str(damaged.video(row)) for row in (1, 3, 4, 5))
+    assert all("not a video that can be read" in row["reason"] for row in rows)
+    fresh = WindowsDataset(damaged, "train", skipped=listing, **settings)
+    fresh.set_epoch(3)
+    assert same(fresh[0], dataset[0]), "what was skipped before makes no difference"
+    assert len(listing.read_text().splitlines()) == 5, "and is not listed twice"
+
+
+def test_too_many_unreadable_videos_stop_the_run(damaged, tmp_path):
+    dataset = WindowsDataset(damaged, "train", windows=2, frames=2, skipped=tmp_path / "skipped.csv", allowed_share=0.1)
+    with pytest.raises(SkippedError, match=r"2 of 18 videos cannot be read \(see .*skipped.csv\), expected at most 10.00%"):
+        dataset[1]
+    with pytest.raises(SkippedError, match="videos cannot be read"):
+        list(DataLoader(WindowsDataset(damaged, "train", frames=2), num_workers=1, collate_fn=collate))
+
+
+def test_when_nothing_can_be_read_that_is_said(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(b"nothing")
+    with pytest.raises(VideoError, match="no video of split 'train' can be read"):
+        WindowsDataset(load(tmp_path), "train", allowed_share=1.0)[0]
+
+
+def test_clips_come_whole_and_in_order(manifest, tmp_path):
+    cache = FrameCache.build(manifest, tmp_path / "cache", workers=0)
+    for source in (None, cache):
+        dataset = ClipsDataset(manifest, "val", source)
+        assert [dataset[index]["path"] for index in range(len(dataset))] == manifest.path[manifest.rows("val")].tolist()
+        item = dataset[4]
+        row = int(manifest.rows("val")[4])
+        times, poses = manifest.poses(row)
+        np.testing.assert_array_equal(item["frames"], decode(manifest.video(row), times))
+        np.testing.assert_array_equal(item["times"], times)
+        np.testing.assert_array_equal(item["poses"], poses.astype(np.float32))
+        assert (item["object"], item["clip"], item["label"]) == (7, 1, 1)
+    batch = next(iter(DataLoader(dataset, batch_size=3, collate_fn=collate)))
+    assert batch["frames"].shape == (3, 16, 32, 32, 3) and len(batch["path"]) == 3
+    assert len(ClipsDataset(manifest, None)) == 24

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from synthetic import BlockSteering, features
+
+from vsie import pose
+from vsie.evaluation import steering
+from vsie.evaluation.pose import flat
+
+
+def slow_scores(predictor, embedded, data, cap):
+    """Each query on its own, the steered latent built, candidates sorted one by one."""
+    poses = torch.from_numpy(data.poses.reshape(-1, 4, 4))
+    reciprocal, hits = [], []
+    for group in data.views(cap):
+        for i in group:
+            for j in group:
+                if i == j:
+                    continue
+                h = predictor.coefficients(pose.delta(poses[i], poses[j], predictor.frame).float())
+                predicted = (h[:, None] * predictor.expand(embedded[i])).sum(0)
+                scores = {}
+                for m in group:
+                    if m != i:
+                        if predictor.similarity == "cosine":
+                            scores[m] = float(torch.cosine_similarity(predicted, embedded[m], dim=0))
+                        else:
+                            scores[m] = -float((predicted - embedded[m]).norm())
+                rank = 1 + sum(value > scores[j] for m, value in scores.items() if m != j)
+                reciprocal.append(1 / rank)
+                hits.append(rank <= 5)
+    return np.mean(reciprocal), np.mean(hits)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+@pytest.mark.parametrize("frame", ["body", "camera"])
+def test_retrieval_equals_a_loop(similarity, frame):
+    data = features(objects=3, clips=2, frames=5, noise=0.8, motion="tumble")
+    predictor = BlockSteering(similarity=similarity, frame=frame)
+    embedded = flat(data, "equi", "clip")
+    found = steering.retrieve(predictor, embedded, data, cap=8).metrics()
+    mrr, hit = slow_scores(predictor, embedded, data, 8)
+    assert found["mrr"] == pytest.approx(mrr, abs=1e-9) and found["hit@5"] == pytest.approx(hit, abs=1e-9)
+
+
+def test_chance_is_the_known_one():
+    """31 candidates: MRR .130, H@1 .032 (DESIGN); 50: MRR .0900, H@1 .02, H@5 .10 (REFERENCE)."""
+    chance = steering.chance(np.full(10, 31))
+    assert chance["mrr"] == pytest.approx(0.130, abs=5e-4) and chance["hit@1"] == pytest.approx(0.032, abs=5e-4)
+    chance = steering.chance(np.full(10, 50))
+    assert chance["mrr"] == pytest.approx(0.0900, abs=5e-5)
+    assert chance["hit@1"] == pytest.approx(0.02) and chance["hit@5"] == pytest.approx(0.10)
+
+
+def test_who_ignores_the_delta_gets_chance():
+    data = features(objects=6, clips=2, frames=6, noise=0.5)
+    scores = steering.retrieve(steering.Identity(), flat(data, "equi", "clip"), data)
+    for name, value in steering.chance(scores.candidates).items():
+        assert scores.metrics()[name] == pytest.approx(value, abs=1e-6)
+
+
+def test_a_collapsed_latent_gets_chance_and_not_rank_one():
+    data = features(objects=4, clips=2, frames=6)
+    scores = steering.retrieve(BlockSteering(), torch.ones(len(data.objects) * 6, 30), data)
+    constant = steering.retrieve(steering.Identity(), torch.ones(len(data.objects) * 6, 30), data)
+    for name, value in steering.chance(scores.candidates).items():
+        assert constant.metrics()[name] == pytest.approx(value, abs=1e-9)
+        assert scores.metrics()[name] == pytest.approx(value, abs=0.02)
+
+
+def test_ties_are_scored_in_expectation():
+    scores = steering.expected_scores(torch.tensor([0, 2, 0]), torch.tensor([0, 0, 3]))
+    np.testing.assert_allclose(scores["mrr"], [1, 1 / 3, (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4])
+    np.testing.assert_allclose(scores["hit@1"], [1, 0, 1 / 4])
+    np.testing.assert_allclose(scores["hit@5"], [1, 1, 1])
+
+
+def test_the_exact_predictor_is_always_right():
+    data = features(objects=8, clips=2, frames=6, noise=0.0, motion="tumble")
+    scores, (errors, _), floors, _ = steering.evaluate(BlockSteering(), data, frame="body")
+    assert scores.metrics() == pytest.approx({"mrr": 1, "hit@1": 1, "hit@5": 1})
+    assert errors.mean() < 1e-6 < floors["identity"]["pre"]
+    assert 0.2 < floors["chance"]["pre"] < 0.75
+
+
+def test_pre_equals_a_loop():
+    data = features(objects=4, clips=2, frames=4, noise=0.6, motion="tumble")
+    predictor, embedded = BlockSteering(), flat(data, "equi", "clip")
+    poses = torch.from_numpy(data.poses.reshape(-1, 4, 4))
+    expected = []
+    for group in data.views():
+        for j in group[1:]:
+            i = group[0]
+            h = predictor.coefficients(pose.delta(poses[i], poses[j]).float())
+            predicted = (h[:, None] * predictor.expand(embedded[i])).sum(0)
+            cosine = torch.cosine_similarity(predicted[None], embedded, dim=1)
+            cosine[i] = -2
+            expected.append(float(torch.sin(pose.geodesic(poses[j], poses[cosine.argmax()]) / 2)) ** 2)
+    errors, objects, _ = steering.pre(predictor, embedded, data, chunk=5)
+    np.testing.assert_allclose(errors, expected, atol=1e-9)
+    assert len(objects) == len(errors)
+
+
+def test_floors_of_pre_on_uniform_rotations():
+    """Random frame: mean sin^2(theta / 2) of uniform rotations is 3/4; so is that of any constant."""
+    data = features(objects=800, clips=1, frames=3, motion="tumble")
+    floor = steering.pre(steering.Identity(), flat(data, "equi", "clip"), data)[2]
+    assert floor["random"] == pytest.approx(0.75, abs=0.03) and floor["constant"] == pytest.approx(0.75, abs=0.05)
+
+
+def test_views_without_a_choice_and_nan_are_errors():
+    data = features(objects=3, clips=1, frames=2)
+    with pytest.raises(ValueError, match="three frames"):
+        steering.retrieve(BlockSteering(), flat(data, "equi", "clip"), data)
+    with pytest.raises(ValueError, match="not finite"):
+        steering.embed(BlockSteering(), torch.full((3, 6), torch.nan))
+
+
+def test_a_pair_may_have_its_own_coefficients():
+    """SIE's raw quaternions have a sign that belongs to the pair: then the steering is asked with both poses."""
+
+    class Paired(BlockSteering):
+        def pair_coefficients(self, source, target):
+            return super().coefficients(pose.delta(source, target))
+
+        def coefficients(self, delta):
+            return -super().coefficients(delta)
+
+    data = features(objects=4, clips=2, frames=4, noise=0.0)
+    embedded = flat(data, "equi", "clip")
+    assert steering.retrieve(Paired(), embedded, data).metrics()["hit@1"] == 1
+    data = dataclasses.replace(data)
+    assert steering.pre(Paired(), embedded, data)[0].max() < 1e-6

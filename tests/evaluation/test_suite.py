@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from synthetic import BlockSteering, all_deltas, features
+
+from vsie.evaluation import suite
+
+PARTS = ("inv", "equi", "all")
+
+
+def pair(**options):
+    options = {"objects": 24, "clips": 2, "frames": 10, "noise": 0.3} | options
+    return features(seed=1, **options), features(seed=2, first_object=1000, **options)
+
+
+def shuffled(data):
+    """Features without meaning: what a random encoder could be at worst."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=data.image.shape).astype(np.float32)
+    return dataclasses.replace(data, image=noise, clip=noise)
+
+
+@pytest.fixture(scope="module")
+def result():
+    train, test = pair()
+    return suite.evaluate(
+        train, test, steering=BlockSteering(), training_deltas=all_deltas(train), random_init=(shuffled(train), shuffled(test)),
+        probe_steps=60, progress=False,
+    )  # fmt: skip
+
+
+def test_every_key_of_the_issue_is_there_with_its_floor(result):
+    keys = [f"classification/{m}/{p}" for m in ("top1", "top5", "knn", "clip_top1") for p in PARTS]
+    pose_measures = ("geodesic_median_deg", "geodesic_mean_deg", "acc@15", "acc@30", "r2", "r2_sie")
+    keys += [f"pose/{m}/{p}" for m in pose_measures for p in PARTS]
+    keys += [f"steering/{m}" for m in ("mrr", "hit@1", "hit@5", "pre")]
+    track_measures = ("rpe_deg@1", "rpe_deg@2", "rpe_deg@4", "rpe_deg@8", "drift_deg", "closed_loop_deg")
+    keys += [f"tracking/{t}/{m}" for t in ("probe", "inversion") for m in track_measures]
+    for key in keys:
+        assert math.isfinite(result.metrics[key]), key
+        assert math.isfinite(result.metrics[f"{key}/floor"]), key
+        low, high = result.intervals[f"{key}/low"], result.intervals[f"{key}/high"]
+        assert low <= high and low - 1e-6 <= result.metrics[key] * (1 + 1e-6) + 1e-6, key
+    for key in ("classification/top1/inv", "pose/r2/equi", "tracking/probe/rpe_deg@1"):
+        assert math.isfinite(result.metrics[f"{key}/random_init"])
+    for key in ("pose/geodesic_median_deg/equi", "steering/mrr", "tracking/inversion/drift_deg"):
+        assert math.isfinite(result.metrics[f"{key}/identity"])
+    assert all(isinstance(value, float) for value in result.metrics.values())
+
+
+def test_it_says_what_is_known_to_be_true(result):
+    metrics = result.metrics
+    assert metrics["classification/top1/inv"] > 0.9 > 0.6 > metrics["classification/top1/equi"]
+    assert metrics["classification/top1/inv/random_init"] < 0.5
+    floor = metrics["pose/geodesic_median_deg/equi/floor"]
+    assert metrics["pose/geodesic_median_deg/equi"] < 0.35 * floor
+    assert metrics["pose/geodesic_median_deg/inv"] > 0.7 * floor
+    assert metrics["pose/geodesic_median_deg/inversion"] < 0.3 * floor
+    assert metrics["steering/hit@1"] > 4 * metrics["steering/hit@1/floor"]
+    assert metrics["tracking/inversion/drift_deg"] < 0.3 * metrics["tracking/inversion/drift_deg/floor"]
+    assert result.arrays["tracking/true"].shape == result.arrays["tracking/inversion"].shape
+
+
+def test_a_leak_into_the_invariant_part_is_seen():
+    train, test = pair(leak=True, frames=6)
+    metrics = suite.evaluate(train, test, protocols=["pose"], probe_steps=90, progress=False).metrics
+    assert metrics["pose/geodesic_median_deg/inv"] < 0.6 * metrics["pose/geodesic_median_deg/inv/floor"]
+
+
+def test_without_labels_and_without_predictor_it_says_what_is_left_out():
+    train, test = (dataclasses.replace(f, labels=np.full_like(f.labels, -1)) for f in pair(objects=8, frames=4))
+    found = suite.evaluate(train, test, probe_steps=5, progress=False)
+    assert any("classification skipped" in note for note in found.notes)
+    assert any("identity predictor" in note for note in found.notes)
+    assert not any(key.startswith(("classification", "tracking/inversion")) for key in found.metrics)
+    assert found.metrics["steering/mrr"] == pytest.approx(found.metrics["steering/mrr/floor"], abs=1e-6)
+    assert "tracking/probe/rpe_deg@1" in found.metrics
+
+
+def test_single_frames_and_missing_parts_are_no_crash():
+    train, test = pair(objects=8, clips=4, frames=1)
+    found = suite.evaluate(train, test, steering=BlockSteering(), probe_steps=5, progress=False)
+    assert any("tracking skipped" in note for note in found.notes) and "steering/mrr" in found.metrics
+    whole = [dataclasses.replace(f, invariant_dim=f.image.shape[-1]) for f in pair(objects=8, frames=4)]
+    found = suite.evaluate(*whole, probe_steps=5, progress=False)
+    assert any("no equivariant part" in note for note in found.notes)
+    assert "pose/r2/inv" in found.metrics and "pose/r2/equi" not in found.metrics
+
+
+def test_a_frame_of_the_wrong_kind_and_unknown_protocols_are_refused():
+    train, test = pair(objects=4, frames=3)
+    with pytest.raises(ValueError, match="camera frame"):
+        suite.evaluate(train, test, steering=BlockSteering(frame="camera"))
+    with pytest.raises(ValueError, match="unknown protocol poses; there are classification, pose, tracking"):
+        suite.evaluate(train, test, protocols=["poses"])
+
+
+def test_shared_objects_collapse_and_nan_are_named():
+    train, test = pair(objects=4, frames=3)
+    with pytest.raises(ValueError, match="4 objects are in train and in test"):
+        suite.evaluate(train, dataclasses.replace(test, objects=train.objects))
+    flat = test.clip.copy()
+    flat[..., test.invariant_dim :] = 0.3
+    with pytest.raises(ValueError, match=r"test features, part equi \(clip\) have collapsed.*rank 0"):
+        suite.evaluate(train, dataclasses.replace(test, clip=flat))
+    bad = train.image.copy()
+    bad[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"train features, part inv \(image\): 1 of 24 rows are not finite"):
+        suite.evaluate(dataclasses.replace(train, image=bad), test)
+    bent = test.poses.copy()
+    bent[3, 1, 0, 0] += 0.5
+    with pytest.raises(ValueError, match="clip_3.mp4, frame 1: the pose's rotation"):
+        suite.evaluate(train, dataclasses.replace(test, poses=bent))
+    with pytest.raises(ValueError, match="random_init's test features"):
+        suite.evaluate(train, test, random_init=(train, train))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("poses", np.zeros((3, 3, 3, 3)), r"features.poses has shape \(3, 3, 3, 3\), expected \(8, 3, 4, 4\)"),
+        ("labels", np.zeros(5, int), r"features.labels has shape \(5,\), expected \(8,\)"),
+        ("image", np.zeros((8, 3)), r"expected \(clips, frames, dims\)"),
+        ("paths", ["a"], "features.paths has 1 entries, expected 8"),
+        ("invariant_dim", 99, "invariant_dim is 99"),
+    ],
+)
+def test_shapes_are_checked(field, value, message):
+    train, _ = pair(objects=4, frames=3)
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(train, **{field: value})
+
+
+def test_parts_and_views():
+    data, _ = pair(objects=4, clips=3, frames=5)
+    assert data.part("inv").shape[-1] + data.part("equi", "clip").shape[-1] == data.part("all").shape[-1]
+    with pytest.raises(ValueError, match="expected one of inv, equi, all"):
+        data.part("pose")
+    with pytest.raises(ValueError, match="expected one of image, clip"):
+        data.part("inv", "video")
+    views = data.views(8)
+    assert [len(view) for view in views] == [8] * 4
+    assert all(len(np.unique(view)) == 8 for view in views)
+    assert all(len(np.unique(view // 5)) == 3 for view in views)  # all clips are in it
+    np.testing.assert_array_equal(np.sort(np.concatenate(data.views())), np.arange(60))

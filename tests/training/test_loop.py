@@ -1,0 +1,183 @@
+"""The loop: same seed same bits, killed and resumed same bits, two processes same curve, bad losses kept."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vsie import pipeline
+from vsie.config import compose
+from vsie.training.loop import Trainer, best_precision
+
+TINY = [
+    "encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=32", "method.projector_width=32", "data.frames=2",
+    "data.spacing=[1,2]", "trainer.batch=8", "trainer.images=384", "trainer.log_steps=1", "trainer.precision=32-true",
+    "protocol=[]", "threads=1", "trainer.checkpoint_seconds=0",
+]  # fmt: skip
+
+
+def overrides(clips, out, *more: str) -> list[str]:
+    return [*TINY, f"data.root={clips}", f"out={out}", *more]
+
+
+def train_process(tools, arguments: list[str], launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+    command = [sys.executable, *launcher, str(tools / "train.py"), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def weights(run) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoint" / "model.safetensors")
+
+
+def log(run) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def assert_same_bits(first, second):
+    assert first.keys() == second.keys()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+
+
+@pytest.fixture(scope="module")
+def whole(clips, tmp_path_factory, cache):
+    """An uninterrupted run."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    pipeline.train(compose("train", overrides(clips, run)))
+    return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """The user's cache directory, for this module."""
+    before = os.environ.get("VSIE_DATA")
+    os.environ["VSIE_DATA"] = str(tmp_path_factory.mktemp("cache"))
+    yield os.environ["VSIE_DATA"]
+    os.environ.pop("VSIE_DATA")
+    if before is not None:
+        os.environ["VSIE_DATA"] = before
+
+
+def test_same_seed_same_bits_and_another_seed_others(whole, clips, tmp_path):
+    pipeline.train(compose("train", overrides(clips, tmp_path / "again")))
+    assert_same_bits(weights(whole), weights(tmp_path / "again"))
+    pipeline.train(compose("train", overrides(clips, tmp_path / "other", "seed=1")))
+    assert not torch.equal(weights(whole)["encoder.head.weight"], weights(tmp_path / "other")["encoder.head.weight"])
+
+
+@pytest.mark.parametrize("moment", [3, 7])
+def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(whole, clips, tools, tmp_path, moment):
+    arguments = overrides(clips, tmp_path / "run")
+    process = train_process(tools, arguments)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        file = tmp_path / "run" / "log.csv"
+        if file.exists() and len(file.read_text().splitlines()) > moment:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(log(tmp_path / "run")) < len(log(whole)), "the kill came too late to test anything"
+    pipeline.train(compose("train", arguments))
+    assert_same_bits(weights(whole), weights(tmp_path / "run"))
+    assert [row["loss"] for row in log(tmp_path / "run")] == [row["loss"] for row in log(whole)]
+    assert [row["online/top1/all"] for row in log(tmp_path / "run")] == [row["online/top1/all"] for row in log(whole)]
+
+
+def test_sigterm_saves_and_exits_cleanly(whole, clips, tools, tmp_path):
+    arguments = overrides(clips, tmp_path / "run")
+    process = train_process(tools, [*arguments, "trainer.checkpoint_seconds=1000"])
+    while process.poll() is None and not (tmp_path / "run" / "log.csv").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert "stopped by SIGTERM at step" in output
+    pipeline.train(compose("train", arguments))
+    assert_same_bits(weights(whole), weights(tmp_path / "run"))
+
+
+def test_two_processes_give_the_loss_curve_of_one(clips, tools, tmp_path):
+    """Same global batch; norms that do not see the batch, since the CPU's backend cannot synchronise them."""
+    free = ["encoder.norm=group", "method.projector_norm=layer", "trainer.images=256"]
+    for method in ("vsie", "sie"):
+        pipeline.train(compose("train", overrides(clips, tmp_path / f"one-{method}", *free, f"method={method}", "+method.projector_width=32"
+                                                  if False else "method.projector_width=32")))  # fmt: skip
+        launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone")
+        process = train_process(tools, overrides(clips, tmp_path / f"two-{method}", *free, f"method={method}"), launcher)
+        output = process.communicate(timeout=180)[0]
+        assert process.returncode == 0, output
+        one, two = log(tmp_path / f"one-{method}"), log(tmp_path / f"two-{method}")
+        assert len(one) == len(two) > 5
+        for first, second in zip(one, two, strict=True):
+            for key in ("loss", *(key for key in first if key.startswith("term/"))):
+                assert float(first[key]) == pytest.approx(float(second[key]), abs=1e-4, rel=1e-4), (method, first["step"], key)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_steps_inputs_saved(clips, tmp_path):
+    config = compose("train", overrides(clips, tmp_path / "run", "method.weights.leak=1e39", "trainer.learning_rate=1e30"))
+    with pytest.raises(FloatingPointError, match="not finite at step") as error:
+        pipeline.train(config)
+    (kept,) = (tmp_path / "run").glob("nonfinite-step-*.pt")
+    assert str(kept) in str(error.value)
+    state = torch.load(kept, weights_only=True)
+    assert state["batches"][0]["clips"].shape == (8, 2, 2, 32, 32, 3)
+    assert state["batches"][0]["clips"].dtype == torch.uint8
+
+
+def test_accumulation_sees_the_same_images(whole, clips, tmp_path):
+    pipeline.train(compose("train", overrides(clips, tmp_path / "run", "trainer.accumulate=2")))
+    assert [row["images"] for row in log(tmp_path / "run")] == [row["images"] for row in log(whole)]
+
+
+def test_the_log_has_terms_probes_and_alarms(whole):
+    row = log(whole)[-1]
+    expected = {"loss", "term/leak", "images_per_second", "learning_rate", "online/top1/inv", "online/pose_deg/equi",
+                "collapse/rankme/inv", "collapse/std/equi", "collapse/within_object_share/all"}  # fmt: skip
+    assert expected <= row.keys()
+    assert int(row["images"]) == 384
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    trainer = Trainer(images=1, batch=1, learning_rate=1.0, warmup=0.1)
+    trainer.steps = 100
+    rates = [trainer.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[10] == 1 and rates[-1] < 1e-3
+
+
+def test_resume_with_another_config_is_refused_by_name(whole, clips):
+    with pytest.raises(ValueError, match="trainer.learning_rate was 0.001, now 0.1"):
+        pipeline.train(compose("train", overrides(clips, whole, "trainer.learning_rate=0.1")))
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        pipeline.train(compose("train", overrides(clips, whole, "resume=never")))
+
+
+def test_a_folder_of_something_else_is_left_alone(clips, tmp_path):
+    (tmp_path / "thesis.tex").write_text("all my work")
+    with pytest.raises(FileExistsError, match="holds no vsie run"):
+        pipeline.train(compose("train", overrides(clips, tmp_path)))
+    assert (tmp_path / "thesis.tex").read_text() == "all my work"
+
+
+def test_precision_is_told_with_a_reason():
+    precision, reason = best_precision()
+    assert precision in ("bf16-mixed", "32-true") and reason
+
+
+@pytest.mark.parametrize("option, message", [
+    ("trainer.batch=7", "accumulate|batch 7 cannot be shared"), ("trainer.schedule=linear", "expected cosine or constant"),
+    ("trainer.precision=16", "expected auto, 32-true or bf16-mixed"), ("resume=maybe", "expected auto or never"),
+])  # fmt: skip
+def test_bad_options_are_named(clips, tmp_path, option, message):
+    more = ["trainer.accumulate=2"] if "batch" in option else []
+    with pytest.raises(ValueError, match=message):
+        pipeline.train(compose("train", overrides(clips, tmp_path / "run", option, *more)))

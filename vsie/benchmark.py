@@ -1,0 +1,190 @@
+"""Every speed claim, repeatable: `tools/benchmark.py what=...` calls one function of this file per name.
+
+Comparisons measure both sides in the same run, in turn, and quote the ratio of medians: machines are noisy.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Rows = list[dict[str, Any]]
+
+
+def predictor(seconds: float) -> Rows:
+    """The factorised hypernetwork against one that builds a matrix per sample: B = d = 1024, K = 4, forward + backward."""
+    from vsie.predictors import Hypernetwork
+
+    torch.manual_seed(0)
+    batch = dim = 1024
+    network = Hypernetwork(dim, 4)
+    latent = torch.randn(batch, dim, requires_grad=True)
+    delta = torch.nn.functional.normalize(torch.randn(batch, 4), dim=-1)
+    target = torch.randn(batch, dim)
+
+    def factorised() -> Tensor:
+        return network(latent, delta)
+
+    def materialised() -> Tensor:
+        return torch.bmm(network.matrix(delta), latent[..., None]).squeeze(-1)
+
+    def step(forward: Callable[[], Tensor]) -> None:
+        network.zero_grad(set_to_none=True)
+        latent.grad = None
+        (forward() - target).square().mean().backward()
+
+    def gradients(forward: Callable[[], Tensor]) -> list[Tensor]:
+        step(forward)
+        return [forward().detach(), latent.grad, network.matrices.grad]
+
+    pairs = zip(gradients(factorised), gradients(materialised), strict=True)
+    difference = max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
+    fast, slow = paired(lambda: step(factorised), lambda: step(materialised), max(seconds, 4.0))
+    memory = {name: extra_memory(forward) for name, forward in (("factorised", factorised), ("materialised", materialised))}
+    return [
+        {"what": "predictor", "figure": "forward + backward, factorised", "value": 1e3 * fast, "unit": "ms"},
+        {"what": "predictor", "figure": "forward + backward, a matrix per sample", "value": 1e3 * slow, "unit": "ms"},
+        {"what": "predictor", "figure": "speed ratio", "value": slow / fast, "unit": "x", "bar": 25},
+        {"what": "predictor", "figure": "extra memory, factorised", "value": memory["factorised"] / 2**20, "unit": "MiB"},
+        {"what": "predictor", "figure": "extra memory, a matrix per sample", "value": memory["materialised"] / 2**20, "unit": "MiB"},
+        {"what": "predictor", "figure": "memory ratio", "value": memory["materialised"] / memory["factorised"], "unit": "x", "bar": 50},
+        {"what": "predictor", "figure": "largest relative difference", "value": difference, "unit": "", "most": 1e-5},
+    ]
+
+
+def extra_memory(forward: Callable[[], Tensor]) -> int:
+    """Bytes that the forward pass keeps for the backward pass beyond inputs and parameters, and its result."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()
+    kept[result.untyped_storage().data_ptr()] = result.untyped_storage().nbytes()
+    inputs = set()
+    stack = [result.grad_fn]
+    while stack:
+        node = stack.pop()
+        if hasattr(node, "variable"):
+            inputs.add(node.variable.untyped_storage().data_ptr())
+        stack += [child for child, _ in node.next_functions if child is not None]
+    return sum(size for place, size in kept.items() if place not in inputs)
+
+
+def inversion(seconds: float) -> Rows:
+    """Tracking without a probe: frame pairs per second."""
+    from vsie.evaluation import inversion as module
+
+    return [{"what": "inversion", **row} for row in module.benchmark()]
+
+
+def render(seconds: float) -> Rows:
+    """Frames per second of rendered clips, one process and two, and the share inside Embree."""
+    from vsie.render.benchmark import benchmark
+
+    return [{"what": "render", **row} for row in benchmark(seconds=seconds)]
+
+
+def train(seconds: float) -> Rows:
+    """Images per second of the default training step on random frames, in float32 and in bfloat16."""
+    from vsie import pose
+    from vsie.config import compose, to_plain
+    from vsie.model import build_method
+
+    config = compose("train", [])
+    data, rows = config.data, []
+    clips = torch.rand(config.trainer.batch, data.windows, 3, data.frames, data.render.size, data.render.size)
+    poses = pose.rigid(pose.exp(torch.rand(*clips.shape[:2], data.frames, 1) * torch.tensor([0.0, 0.0, 6.0])))
+    times = {}
+    for precision in ("32-true", "bf16-mixed"):
+        method = build_method(to_plain(config))
+        method.mixed = precision == "bf16-mixed"
+        optimiser = torch.optim.AdamW(method.parameters(), lr=1e-3)
+
+        def step(method=method, optimiser=optimiser) -> None:
+            optimiser.zero_grad(set_to_none=True)
+            method(clips, poses).loss.backward()
+            optimiser.step()
+
+        times[precision] = median_time(step, seconds)
+        images = clips.shape[0] * clips.shape[1] * clips.shape[3]
+        rows.append({"what": "train", "figure": f"default step, {precision}", "value": images / times[precision], "unit": "images/s"})
+    return rows
+
+
+def data(seconds: float) -> Rows:
+    """Windows read from videos by decord and from the cache of decoded frames, on the debug run's clips."""
+    import tempfile
+
+    from vsie.config import compose
+    from vsie.data import manifest as manifests
+    from vsie.data.frame_cache import FrameCache
+    from vsie.data.windows import WindowsDataset
+    from vsie.render.dataset import render_dataset
+
+    options = compose("train", []).data
+    rows, times = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = render_dataset(
+            out=Path(folder) / "clips", objects=32, clips_per_object=2, frames=16, size=64, trajectory="turntable", seed=0,
+            workers=1, val_fraction=0.0, progress=False,
+        )  # fmt: skip
+        manifest = manifests.load(path)
+        cache = FrameCache.build(manifest, Path(folder) / "cache")
+        for name, source in (("decord", None), ("cache", cache)):
+            dataset = WindowsDataset(
+                manifest, "train", windows=options.windows, frames=options.frames, spacing=tuple(options.spacing), cache=source
+            )
+            indices = list(range(len(dataset)))
+            times[name] = median_time(lambda d=dataset, i=indices: d.__getitems__(i), seconds)
+            images = len(indices) * options.windows * options.frames
+            rows.append({"what": "data", "figure": f"windows of 64 px frames, {name}", "value": images / times[name], "unit": "images/s"})
+    rows.append({"what": "data", "figure": "cache against decord", "value": times["decord"] / times["cache"], "unit": "x"})
+    return rows
+
+
+def median_time(call: Callable[[], Any], seconds: float) -> float:
+    """Median seconds of a call, after one that is not counted, over about `seconds` (three calls at least)."""
+    call()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def paired(first: Callable[[], Any], second: Callable[[], Any], seconds: float) -> tuple[float, float]:
+    """Median seconds of two calls that take turns."""
+    first(), second()
+    times: tuple[list[float], list[float]] = ([], [])
+    while len(times[0]) < 3 or sum(times[0]) + sum(times[1]) < seconds:
+        for call, kept in zip((first, second), times, strict=True):
+            begun = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - begun)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+WHATS = {function.__name__: function for function in (render, predictor, inversion, data, train)}
+
+
+def run(what: str, seconds: float) -> Rows:
+    """Measure one thing, or ``all``.
+
+    Raises:
+        ValueError: There is no such benchmark.
+    """
+    from vsie.components import nearest
+
+    if what != "all" and what not in WHATS:
+        raise ValueError(f"what is {what!r}, expected all or one of {', '.join(WHATS)}{nearest(what, WHATS)}")
+    return [row for name, function in WHATS.items() if what in ("all", name) for row in function(seconds)]
