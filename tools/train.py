@@ -1,8 +1,10 @@
-"""Train and evaluate: renders turntable clips when no data is given.
+"""Render turntable clips (when no data is given), train, evaluate, report.
 
-    python tools/train.py                                        # the default run, about 20 minutes on 2 cores
+    python tools/train.py                                        # render, train, evaluate, report; about 20 minutes
     python tools/train.py experiment=debug                       # the whole job at toy size, under a minute
-    python tools/train.py method=sie seed=1 out=runs/my_sie
+    python tools/train.py method=sie seed=1                      # another method, another seed
+    python tools/train.py data=videos data.root=DIR out=runs/my  # your own clips: a manifest.csv with poses
+    python tools/train.py -m method=vsie,sie,vicreg seed=0,1,2   # a sweep
 """
 
 from __future__ import annotations

@@ -63,13 +63,16 @@ class RenderedData:
 
 @dataclass
 class AugmentConfig:
-    """On the device, the same for all frames of a window; see `vsie.data.augment.Augment`. All off: 0."""
+    """On the device, the same for all frames of a window; see `vsie.data.augment.Augment`. All off by default."""
 
-    jitter: float = 0.0
-    crop: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    gray_probability: float = 0.0
+    crop: float = 1.0
     blur: float = 0.0
     noise: float = 0.0
-    grey: float = 0.0
 
 
 @dataclass
@@ -180,7 +183,6 @@ def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Call
     FileExistsError and OSError end the program with one line and status 2; a wrong override, with the nearest key.
     """
     import hydra
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     def decorate(main: Callable[[Any], Any]) -> Callable[[], None]:
@@ -188,10 +190,13 @@ def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Call
 
         @functools.wraps(main)
         def task(config):
-            return main(OmegaConf.to_object(config))
+            return main(_to_object(config))
 
         def command() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
+            if {"--help", "-h"} & set(sys.argv[1:]):
+                print(_help(name, sys.modules[main.__module__].__doc__ or ""))
+                return
             try:
                 _check_keys(name)
                 hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
@@ -218,21 +223,40 @@ def compose(name: str, overrides: list[str]) -> Any:
         ValueError: An override that does not fit; the nearest key is named.
     """
     import hydra
-    from omegaconf import OmegaConf
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
               "benchmark": BenchmarkConfig}[name]  # fmt: skip
     _register(name, schema)
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
-            return OmegaConf.to_object(hydra.compose(name, overrides))
+            return _to_object(hydra.compose(name, overrides))
         except hydra.errors.HydraException as error:
             raise ValueError(_explain(error, name, overrides)) from None
+
+
+def _to_object(config: Any) -> Any:
+    """A composed config as an instance of its schema, component groups as plain dicts."""
+    from omegaconf import OmegaConf
+
+    made = OmegaConf.to_object(config)
+    for group in ROOMS:
+        if hasattr(made, group):
+            setattr(made, group, to_plain(getattr(made, group)))
+    return made
 
 
 def to_plain(config: Any) -> dict[str, Any]:
     """A config as dicts, lists and scalars, as it is written to `config.yaml`."""
     return dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
+
+
+def _help(name: str, document: str) -> str:
+    """What `--help` shows: the tool's own words, the groups it composes, where to find all options."""
+    text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+    groups = [group for group in re.findall(r"^  - (?:optional )?(\w+): ", text, re.MULTILINE) if (CONFIGS / group).is_dir()]
+    lines = [f"  {group}: {', '.join(sorted(file.stem for file in (CONFIGS / group).glob('*.yaml')))}" for group in groups]
+    shown = ["Groups (choose with group=option, change an option with group.option=value):", *lines, ""] if lines else []
+    return "\n".join([document.strip(), "", *shown, f"All options and their values: python tools/{name}.py --cfg job"])
 
 
 def _stop(message: str, status: int = 2) -> typing.NoReturn:

@@ -30,6 +30,7 @@ from vsie.methods.base import Method
 from vsie.model import build_method
 from vsie.training.loop import Trainer, best_precision
 
+DRAWS = 1_000_000  # an epoch that training does not reach: other draws than its own
 DELTAS = 4096  # training deltas that conditioning is fitted on and inversion searches
 
 
@@ -88,8 +89,8 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
     sources, targets = [], []
     found = 0
     while found < count:
-        batch = dataset.draw_poses(min(len(dataset), 256), found)
-        poses = batch.flatten(1, 2)  # [B, N, 4, 4]
+        items = [(DRAWS + found, index) for index in range(min(len(dataset), 256))]
+        poses = dataset.__getitems__(items)["poses"].flatten(1, 2)  # [B, N, 4, 4]
         steps = poses.shape[1]
         picks = torch.rand(len(poses), steps, generator=generator).argsort(1)
         for shift in range(1, steps):

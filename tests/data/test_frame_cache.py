@@ -234,3 +234,14 @@ def test_a_second_builder_waits_for_the_first_and_takes_its_work(manifest, cache
                 second.result(timeout=0.2)
             shutil.copytree(cache.folder, folder)
         assert content(second.result(timeout=30).folder) == content(cache.folder)
+
+
+def test_a_script_without_a_main_guard_is_told_and_does_not_hang(manifest, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom vsie.data import FrameCache, frame_cache, load\nframe_cache.CHUNK = 3\n"
+        "FrameCache.build(load(sys.argv[1]), sys.argv[2], workers=1)\n"
+    )
+    command = [sys.executable, str(script), str(manifest.root), str(tmp_path / "frames")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode and 'if __name__ == "__main__":' in done.stderr

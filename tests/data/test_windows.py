@@ -11,7 +11,17 @@ from torch.utils.data import DataLoader
 
 from tests.data.conftest import moving_picture, write_dataset, write_video
 from vsie import pose
-from vsie.data import ClipsDataset, EpochSampler, FrameCache, SkippedError, VideoError, WindowsDataset, collate, decode, load
+from vsie.data import (
+    ClipsDataset,
+    FrameCache,
+    SkippedError,
+    StepSampler,
+    VideoError,
+    WindowsDataset,
+    collate,
+    decode,
+    load,
+)
 
 
 def same(first: dict, second: dict) -> bool:
@@ -105,17 +115,15 @@ def test_an_item_is_a_function_of_seed_epoch_and_index(manifest):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_gives_the_items_whatever_the_number_of_workers(manifest, workers):
     dataset = WindowsDataset(manifest, "train", windows=2, frames=2, spacing=(1, 6), seed=5)
-    sampler = EpochSampler(len(dataset), batch=3, seed=0)
-    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0)
-    for epoch in range(2):  # persistent workers have to learn of the epoch
-        dataset.set_epoch(epoch)
-        sampler.set_epoch(epoch)
-        batches = list(loader)
-        assert len(batches) == 2
-        for indices, batch in zip(sampler, batches, strict=True):
-            assert batch["clips"].shape == (3, 2, 2, 32, 32, 3)
-            for place, index in enumerate(indices):
-                assert same(dataset[index], {name: value[place] for name, value in batch.items()})
+    sampler = StepSampler(len(dataset), batch=3, end=4)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    batches = list(loader)
+    assert len(batches) == 4
+    for indices, batch in zip(sampler, batches, strict=True):
+        assert batch["clips"].shape == (3, 2, 2, 32, 32, 3)
+        for place, (epoch, index) in enumerate(indices):
+            dataset.set_epoch(epoch)
+            assert same(dataset[index], {name: value[place] for name, value in batch.items()})
 
 
 def step_pairs(times):

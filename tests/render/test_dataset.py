@@ -71,7 +71,7 @@ if __name__ == "__main__":
     process = subprocess.Popen(
         [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
     )
-    while len(list((folder / "set").glob("clips/*/*.mp4"))) < 3 and process.poll() is None:
+    while len(list((folder / "set").glob("clips/*/[0-9].mp4"))) < 3 and process.poll() is None:
         time.sleep(0.005)
     return process
 
@@ -146,7 +146,7 @@ def test_killed_and_started_again_gives_the_same_bytes(tmp_path):
     process = start(tmp_path, **changes)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)  # the workers hold the pipe too: it ends when the last of them has gone
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").glob("clips/*/*.mp4")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").glob("clips/*/[0-9].mp4")}
     assert 3 <= len(before) < 36 and not (tmp_path / "set" / "manifest.csv").exists()
     (next(iter(before)).parent / ".9.99999999.partial.mp4").write_bytes(b"half")
     next(iter(before)).with_suffix(".npz").unlink()
@@ -166,7 +166,7 @@ def test_signals_stop_cleanly_and_say_how_to_go_on(tmp_path, number, workers):
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}" in errors and "start again to continue" in errors and "Traceback" not in errors
     assert not list((tmp_path / "set").rglob("*.partial*")) and not (tmp_path / "set" / "manifest.csv").exists()
-    for base in {path.with_suffix("") for path in (tmp_path / "set").glob("clips/*/*.mp4")}:
+    for base in {path.with_suffix("") for path in (tmp_path / "set").glob("clips/*/[0-9].mp4")}:
         assert np.load(base.with_suffix(".npz"))["times"].shape == (3,) and len(decode(base.with_suffix(".mp4"))) == 3
 
 

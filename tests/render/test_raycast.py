@@ -178,7 +178,8 @@ def test_clip_is_its_frames() -> None:
     assert clip["rgb"].dtype == np.uint8 and clip["depth"].dtype == np.float32 and clip["mask"].dtype == bool
     for index, turn in enumerate(turns):
         frame = Renderer(mesh, size=64, supersample=2).render(turn, LIGHT, auxiliary=True)
-        assert (clip["rgb"][index] == frame.rgb).all() and (clip["depth"][index] == frame.depth).all()
+        assert np.abs(clip["rgb"][index].astype(int) - frame.rgb).max() <= 1
+        assert (clip["rgb"][index] != frame.rgb).mean() < 1e-3 and (clip["depth"][index] == frame.depth).all()
     assert set(renderer.render_clip(turns, light=LIGHT)) == {"rgb"}
 
 
@@ -212,8 +213,8 @@ def test_floor_in_shadow_loses_the_spot_and_under_the_object_some_sun() -> None:
     outside = (np.abs(passing[:, :2]) > 0.4).any(1) & ~mask & (linear_empty.spot[:, 0] > 1)
     assert deep.sum() > 50 and outside.sum() > 50
     assert rgb[deep, 2].max() < rgb[outside, 2].min()  # the spot is blue
-    share, below = renderer._sun_block.share(renderer.scene, np.eye(3, dtype=np.float32))
-    assert 0.02 < below < 0.3 and share[10, 10] > 0.1 and share[0, 0] == 0
+    share, below = renderer._sun_block.share(renderer.scene, np.eye(3)[None])
+    assert 0.02 < below[0] < 0.3 and share[0, 10, 10] > 0.1 and share[0, 0, 0] == 0
 
 
 def test_a_cavity_is_darker_than_the_open() -> None:
@@ -225,6 +226,25 @@ def test_a_cavity_is_darker_than_the_open() -> None:
     cavity = render_frame(joined(floor, *walls, *ends), np.eye(3), light=light, size=96, camera=down).rgb[48, 48]
     plain = render_frame(joined(floor), np.eye(3), light=light, size=96, camera=down).rgb[48, 48]
     assert (cavity.astype(int) < plain.astype(int) - 25).all()
+
+
+def test_nothing_hides_the_surface_of_a_convex_object() -> None:
+    convex = ObjectScene(joined(box((0.3, 0.2, 0.1)))).light
+    assert not convex.blocked.any() and not convex.two_sided
+    crossed = ObjectScene(joined(box((0.3, 0.05, 0.05)), box((0.05, 0.3, 0.05)))).light
+    # in the corner between two arms half of the way is shut, at their ends nothing is
+    shut = crossed.blocked.sum(axis=1) / math.pi
+    ends = np.abs(crossed.points).max(axis=1) > 0.29
+    assert 0.3 < shut.max() < 0.9 and shut[ends].max() < 0.1
+
+
+def test_winding_does_not_matter() -> None:
+    parts = [box((0.35, 0.1, 0.01)), box((0.05, 0.3, 0.05), (0.1, 0, 0.05))]
+    right = render_frame(joined(*parts), TURN, light=LIGHT, size=64, supersample=2)
+    parts[0]["faces"] = parts[0]["faces"][:, ::-1]  # one thin part inside out, as in many files
+    wrong = render_frame(joined(*parts), TURN, light=LIGHT, size=64, supersample=2)
+    assert (right.mask == wrong.mask).all() and np.abs(right.normals - wrong.normals).max() < 1e-5
+    assert np.abs(right.rgb.astype(int) - wrong.rgb)[right.mask].mean() < 3
 
 
 def test_textures_are_decoded_interpolated_and_repeated() -> None:

@@ -3,7 +3,7 @@
 >>> manifest = load("data/manifest.csv")
 >>> cache = FrameCache.build(manifest, "data/frames")
 >>> dataset = WindowsDataset(manifest, "train", windows=2, frames=4, spacing=(1, 4), seed=0, cache=cache)
->>> sampler = EpochSampler(len(dataset), batch=64, seed=0)
+>>> sampler = StepSampler(len(dataset), batch=64, end=1000)
 >>> loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate)
 """
 
@@ -11,15 +11,15 @@ from vsie.data.clips import ClipsDataset, collate
 from vsie.data.decode import VideoError, VideoInfo, decode, probe
 from vsie.data.frame_cache import FrameCache
 from vsie.data.manifest import Manifest, load
-from vsie.data.sampler import EpochSampler
+from vsie.data.sampler import StepSampler
 from vsie.data.windows import SkippedError, WindowsDataset
 
 __all__ = [
     "ClipsDataset",
-    "EpochSampler",
     "FrameCache",
     "Manifest",
     "SkippedError",
+    "StepSampler",
     "VideoError",
     "VideoInfo",
     "WindowsDataset",

@@ -6,8 +6,9 @@ What was measured, and why this file is as it is (decord 0.6 with its own FFmpeg
   8 bits does not (another scaler path, 10 levels on average), nor HEVC after a seek (decord gives other frames), so such
   video is read by PyAV whichever backend is asked.
 * decord takes a file whose middle is damaged for a good one: of 6 clips with 20 changed bytes it gave grey smears for 5.
-  So PyAV, told to treat every decoding error as one, decodes the same stretch first. No damaged file reaches decord,
-  where some crash. `check=False` leaves that out, for files that are known to be good.
+  So PyAV, told to treat every decoding error as one, decodes the same stretch first, and no damaged file reaches
+  decord. `check=False` leaves that out, for files that are known to be good. Where groups of pictures are missing as a whole,
+  which some containers get over in silence, what is left is right, and at its own time.
 * A reader never lives longer than a call, since decord hangs when one crosses a fork.
 * The frame index (one pass over the packets, no decoding) is PyAV's in both, so both agree on what "nearest" means.
 

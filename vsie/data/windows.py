@@ -184,12 +184,13 @@ class WindowsDataset(Dataset):
         """Draw other windows from now on, in this process and in persistent workers; call it between two passes."""
         self._epoch[0] = epoch
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Tensor]:
+        """Item `index` of the data set's epoch, or item (epoch, index)."""
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def __getitems__(self, indices: Sequence[int | tuple[int, int]]) -> dict[str, Tensor]:
         """The items `indices` as one batch, every value with the batch in front."""
-        items = [self._item(int(index)) for index in indices]
+        items = [self._item(*index) if isinstance(index, tuple) else self._item(self.epoch, int(index)) for index in indices]
         windows = [window for item in items for window in item]  # B * V
         shape = (len(items), self.windows)
         times = np.stack([window.times[window.numbers] for window in windows])
@@ -218,8 +219,8 @@ class WindowsDataset(Dataset):
             raise ValueError(f"{self.manifest.file}: frames of different sizes in one batch, {sorted(shapes)}; give a size")
         return torch.from_numpy(np.stack([window.pictures for window in windows]))
 
-    def _item(self, index: int) -> list[_Window]:
-        """The windows of item `index`; what cannot be read is left out, and the draw repeated without it."""
+    def _item(self, epoch: int, index: int) -> list[_Window]:
+        """The windows of item `index` in `epoch`; what cannot be read is left out, and the draw repeated without it."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range, expected below {len(self)} objects")
         place = index = index % len(self)
@@ -229,7 +230,7 @@ class WindowsDataset(Dataset):
             if lost:
                 rows = np.array([row for row in rows if row not in lost], dtype=np.int64)
             if len(rows):
-                rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, self.epoch, index, attempt))))
+                rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, epoch, index, attempt))))
                 try:
                     return self._draw(rng, rows)
                 except _Lost as error:

@@ -278,9 +278,7 @@ def _file_sources(root: Path) -> Sources:
     return classes, [[(name, path) for label, name, path in found if label == wanted] for wanted in classes]
 
 
-def _plan(
-    classes: list[str], sources: list[list[tuple[str, str]]], objects: int | None, val_fraction: Fraction
-) -> list[Item]:
+def _plan(classes: list[str], sources: list[list[tuple[str, str]]], objects: int | None, val_fraction: Fraction) -> list[Item]:
     """All items, classes in turn: balanced for any number of objects that the classes allow.
 
     Every (1 / val_fraction)-th object of a class is in ``val``; where in a class the first one comes moves from

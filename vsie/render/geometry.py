@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -62,13 +63,17 @@ class ObjectScene:
         self._embree = EmbreeScene()
         self._geometry = TriangleMesh(self._embree, np.ascontiguousarray(self.vertices), mesh.faces)
         corners = mesh.vertices[mesh.faces]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-        shading = mesh.normals[mesh.faces]
-        length = np.linalg.norm(shading, axis=2, keepdims=True)
-        shading = np.where(length > 1e-12, shading / np.maximum(length, 1e-30), normals[:, None])
+        normals = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals /= np.maximum(np.sqrt((normals * normals) @ np.ones(3)), 1e-30)[:, None]
+        length = np.maximum(np.sqrt((mesh.normals * mesh.normals) @ np.ones(3)), 1e-30)[:, None]
+        shading = (mesh.normals / length)[mesh.faces]
+        missing = (length < 1e-12).ravel()
+        if missing.any():
+            shading = np.where(missing[mesh.faces][..., None], normals[:, None], shading)
         # Files disagree about which side a normal is on; the winding decides, as it does in Cycles.
-        shading *= np.where(np.einsum("fci,fi->fc", shading, normals) < 0, -1.0, 1.0)[..., None]
+        against = np.einsum("fci,fi->fc", shading, normals) < 0
+        if against.any():
+            shading *= np.where(against, -1.0, 1.0)[..., None]
         # (3, F) of the winding
         self.face_normals = np.ascontiguousarray(normals.T, dtype=np.float32)
         self._textures = None if mesh.texture_ids is None or mesh.texture_ids.max() < 0 else Textures(mesh)
@@ -76,7 +81,11 @@ class ObjectScene:
         table = np.concatenate([shading, mesh.colors[mesh.faces]], axis=2).reshape(len(normals), 18)
         self._table = np.ascontiguousarray(table.T, dtype=np.float32)
         self.outline = self._outline()
-        self.light = SurfaceLight(self)
+
+    @functools.cached_property
+    def light(self) -> SurfaceLight:
+        """The light that comes from everywhere, baked when the first picture needs it."""
+        return SurfaceLight(self)
 
     def corners(self) -> tuple[np.ndarray, np.ndarray]:
         """(F, 3, 3) unit normal and (F, 3, 3) linear albedo at the corners of each triangle."""
@@ -89,12 +98,12 @@ class ObjectScene:
 
     def _outline(self) -> np.ndarray:
         """(n, 3) corners of a convex solid with few corners that holds the mesh: cut by planes in fixed directions."""
-        points = self.vertices[np.unique(self.mesh.faces)]
+        points = self.vertices
         if len(points) <= 64:
             return points
         from scipy.spatial import HalfspaceIntersection
 
-        normals = sphere_directions(96).astype(np.float32)
+        normals = sphere_directions(64).astype(np.float32)
         reach = (points @ normals.T).max(axis=0) + np.float32(1e-3)
         planes = np.concatenate([normals, -reach[:, None]], axis=1).astype(np.float64)
         inside = points.mean(axis=0, dtype=np.float64)
@@ -119,6 +128,13 @@ class ObjectScene:
         if self._textures is not None:
             albedo *= self._textures.look_up(prim, u, v).T
         return normals, albedo
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, 3) cross products; NumPy's own takes several times as long."""
+    x, y, z = a.T
+    u, v, w = b.T
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
 
 
 class Textures:

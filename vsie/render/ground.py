@@ -53,12 +53,22 @@ class SunBlock:
         below = 1.0 / (1.0 + x**2 + y**2) ** 2
         self._below = (below / below.sum()).astype(np.float32)
 
-    def share(self, scene: object, turn: np.ndarray) -> tuple[np.ndarray, float]:
-        """(n, n) float32 share of the sun blocked at the grid's nodes, and its mean as seen from the object."""
-        hit = scene.occluded(self._origins @ turn, self._rays @ turn)
-        blocked = np.bincount(self._node[hit], minlength=_GRID * _GRID).reshape(_GRID, _GRID).astype(np.float32) / _RAYS
-        blocked = cv2.GaussianBlur(blocked, (5, 5), 1.0, borderType=cv2.BORDER_CONSTANT)
-        return blocked, float((blocked * self._below).sum())
+    def share(self, scene: object, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(T, n, n) float32 share of the sun blocked at the grid's nodes, and (T,) its mean as seen from the object.
+
+        Args:
+            scene: an `ObjectScene` (vsie.render.geometry).
+            rotations: (T, 3, 3) object in world.
+        """
+        turns = rotations.astype(np.float32)
+        count = _GRID * _GRID
+        hit = scene.occluded((self._origins @ turns).reshape(-1, 3), (self._rays @ turns).reshape(-1, 3))
+        hit = np.flatnonzero(hit)
+        node = self._node.take(hit % len(self._node)) + hit // len(self._node) * count
+        blocked = np.bincount(node, minlength=len(turns) * count).reshape(-1, _GRID, _GRID).astype(np.float32) / _RAYS
+        for index, picture in enumerate(blocked):
+            blocked[index] = cv2.GaussianBlur(picture, (5, 5), 1.0, borderType=cv2.BORDER_CONSTANT)
+        return blocked, np.einsum("tij,ij->t", blocked, self._below)
 
 
 @functools.lru_cache(maxsize=16)
@@ -155,7 +165,7 @@ class Ground:
         ones = np.ones(count, np.float32)
         share = np.float32(1 / count)
         self.linear = self.constant + (self.spot @ ones * share) * self.per_spot
-        self.pool = (self.spot.max(axis=1) > 0).reshape(view.size, view.size)
+        self.pool = (self.spot @ ones > 0).reshape(view.size, view.size)
         self.sky = None
         if view.above_horizon:
             everywhere = np.repeat(np.arange(view.size**2), count)

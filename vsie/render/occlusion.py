@@ -27,8 +27,8 @@ from vsie.render.scene import (
     sun_table,
 )
 
-DIRECTIONS = 48
-_POINTS = 400  # aim for the number of baked points of an object
+DIRECTIONS = 32
+_POINTS = 300  # aim for the number of baked points of an object
 _LEVELS = 16  # most parts into which an edge is split
 _SUBSETS = 4  # samples of the floor for each baked direction
 _GOLDEN = math.pi * (3.0 - math.sqrt(5.0))
@@ -198,57 +198,58 @@ class SurfaceLight:
         result += values.take(self._index.take(row + 1), axis=1) * weight_c
         return result
 
-    def evaluate(self, rotation: np.ndarray, light: Light) -> np.ndarray:
-        """(3, P) linear irradiance at the baked points, to be added to the unhindered sun, sky and even floor.
+    def evaluate(self, rotations: np.ndarray, light: Light) -> np.ndarray:
+        """(T, 3, P) linear irradiance at the baked points, to be added to the unhindered sun, sky and even floor.
 
         Args:
-            rotation: (3, 3) object in world.
+            rotations: (T, 3, 3) object in world.
             light: floor and spot.
         """
-        world = self.directions @ rotation.T
-        even = environment(world[:, 2]) * np.where(world[:, 2] < 0, light.floor_albedo[:, None], 1.0)
-        strength = (self._pool(world, rotation, light) / math.pi).astype(np.float32)
+        frames = len(rotations)
+        world = self.directions @ rotations.transpose(0, 2, 1)
+        height = world[:, None, :, 2]
+        even = environment(height) * np.where(height < 0, light.floor_albedo[:, None], 1.0)
+        strength = (self._pool(world, rotations, light) / math.pi).astype(np.float32)
         color = (light.floor_albedo * light.spot_color).astype(np.float32)[:, None]
-        gradient = (_pool_gradient(light) @ rotation).astype(np.float32)
-        change = np.exp(np.clip(gradient @ self._places, -1, 1))
-        total = color * ((self._open @ strength) * change)
-        total -= (self.blocked @ even.T.astype(np.float32)).T
-        received = self._albedo * np.maximum(total + self._plain(rotation, light), 0)
-        passed = (self._exchange @ np.ascontiguousarray(received.T)).T
+        gradient = (_pool_gradient(light) @ rotations).astype(np.float32)
+        seen = strength @ self._open.T
+        seen *= np.exp(np.clip(gradient @ self._places, -1, 1))
+        total = seen[:, None] * color
+        total -= (even.reshape(frames * 3, -1).astype(np.float32) @ self.blocked.T).reshape(total.shape)
+        received = self._albedo * np.maximum(total + self._plain(rotations, light), 0)
+        passed = self._exchange @ np.ascontiguousarray(received.reshape(frames * 3, -1).T)
         # light that is passed on more than once comes back to much the same place
-        return total + passed * (1 + self._albedo * self._hidden)
+        total += passed.T.reshape(total.shape) * (1 + self._albedo * self._hidden)
+        return total
 
-    def _plain(self, rotation: np.ndarray, light: Light) -> np.ndarray:
-        """(3, P) sun, sky, even floor and spot at the baked points."""
-        spot = (light.spot_position @ rotation).astype(np.float32)
-        towards = spot[:, None] - self._places
+    def _plain(self, rotations: np.ndarray, light: Light) -> np.ndarray:
+        """(T, 3, P) sun, sky, even floor and spot at the baked points."""
+        spot = (light.spot_position @ rotations).astype(np.float32)
+        towards = [spot[:, axis, None] - self._places[axis] for axis in range(3)]
         squared = towards[0] ** 2 + towards[1] ** 2 + towards[2] ** 2
         distance = np.sqrt(squared)
-        falloff = spot_falloff((spot / np.float32(SPOT_DISTANCE)) @ towards / distance)
-        facing = self._facing[0] * towards[0] + self._facing[1] * towards[1] + self._facing[2] * towards[2]
+        along = sum(spot[:, axis, None] * towards[axis] for axis in range(3)) / np.float32(SPOT_DISTANCE)
+        facing = sum(self._facing[axis] * towards[axis] for axis in range(3))
         # the spot's shadow from the baked directions next to it: good enough for what surfaces pass on to each other
-        close = np.argsort(-(self.directions @ spot))[:3]
-        clear = self._clear[close[0]] + self._clear[close[1]] + self._clear[close[2]]
-        strength = np.float32(SPOT_POWER / (12 * math.pi)) * falloff * np.maximum(facing, 0) / (squared * distance)
-        color = light.spot_color.astype(np.float32)[:, None]
-        return even_irradiance(rotation[2].astype(np.float32) @ self._facing, light) + strength * clear * color
+        close = np.argsort(-(spot @ self.directions.T), axis=1)[:, :3]
+        clear = self._clear[close].sum(axis=1)
+        strength = spot_falloff(along / distance) * np.maximum(facing, 0) / (squared * distance) * clear
+        strength *= np.float32(SPOT_POWER / (12 * math.pi))
+        even = even_irradiance((rotations[:, 2].astype(np.float32) @ self._facing).ravel(), light)
+        even = even.reshape(3, len(rotations), -1).transpose(1, 0, 2)
+        return even + strength[:, None] * light.spot_color.astype(np.float32)[:, None]
 
-    def _pool(self, world: np.ndarray, rotation: np.ndarray, light: Light) -> np.ndarray:
-        """(K,) mean spot irradiance on the floor within each baked direction's share of the sphere."""
+    def _pool(self, world: np.ndarray, rotations: np.ndarray, light: Light) -> np.ndarray:
+        """(T, K) mean spot irradiance on the floor within each baked direction's share of the sphere."""
         jitter = sphere_directions(_SUBSETS) * (1.0 / math.sqrt(DIRECTIONS))
-        rays = world[:, None] + jitter
-        down = rays[..., 2] < -0.15
-        points = rays[down] * (FLOOR_Z / rays[down][:, 2:])
-        strength = spot_on_floor(points, light)
-        bright = np.flatnonzero(strength > 0)
-        start = (light.spot_position @ rotation).astype(np.float32)
-        if len(bright):
-            ways = ((points[bright] - light.spot_position) @ rotation).astype(np.float32)
-            dark = self._scene.occluded(np.broadcast_to(start, ways.shape).copy(), ways)
-            strength[bright[dark]] = 0.0
-        result = np.zeros(rays.shape[:2])
-        result[down] = strength
-        return result.mean(axis=1)
+        rays = (world[:, :, None] + jitter).reshape(len(world), -1, 3)
+        points = rays * (FLOOR_Z / np.minimum(rays[..., 2:], -0.15))
+        strength = spot_on_floor(points.reshape(-1, 3), light) * (rays[..., 2] < -0.15).ravel()
+        bright = np.flatnonzero(strength)
+        starts = (light.spot_position @ rotations).astype(np.float32).take(bright // rays.shape[1], axis=0)
+        ways = ((points - light.spot_position) @ rotations).astype(np.float32).reshape(-1, 3).take(bright, axis=0)
+        strength[bright[self._scene.occluded(starts, ways)]] = 0.0
+        return strength.reshape(*world.shape[:2], _SUBSETS).mean(axis=2)
 
 
 def even_irradiance(normal_z: np.ndarray, light: Light, below: float = 0.0) -> np.ndarray:

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -207,11 +208,13 @@ def _remove_leftovers(work: Work, item: Item) -> None:
 
 
 def _alive(process: int) -> bool:
-    """Whether a process of this number lives on this machine."""
+    """Whether a process of this number runs on this machine; a dead one that nobody has waited for yet does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):  # there is no /proc on a Mac
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return True

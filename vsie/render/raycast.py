@@ -1,8 +1,9 @@
 """Ray casting with Embree and deferred shading in NumPy: the look of 3DIEBench at hundreds of frames a second.
 
 What is notable: the BVH is built once per object, in object space; camera, spot and sun are rotated into it, never the
-mesh. Rays are cast only inside the convex outline of the object and of its shadow; the rest of the picture is the
-clip's floor, computed once.
+mesh. Rays are cast only inside the convex outlines of the object and of its shadow; the rest of the picture is the
+clip's floor, computed once. One sample a pixel comes first, the others only where neighbours differ. Arrays of vectors
+lie as planes (3, N), which NumPy handles several times faster than rows.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from vsie.render.scene import (
 )
 
 _OFFSET = 1e-4  # a shadow ray starts this far above its surface
-_CACHED_VIEWS = 64
+_CACHED_VIEWS = 24
 _ADAPTIVE_FROM = 192  # subsamples on a side of the picture; below, most pixels of an object are edges
 _CONTRAST = 6  # levels between neighbours above which a pixel gets all its subsamples
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
@@ -83,6 +84,7 @@ class Renderer:
         self.supersample = int(supersample)
         self.camera = Camera.default() if camera is None else camera
         self.scene = ObjectScene(mesh)
+        self._light = self.scene.light
         self._sun_block = sun_block(math.ceil(self.scene.radius * 50) / 50)
         self._views: OrderedDict[bytes, View] = OrderedDict()
         self._grounds: OrderedDict[tuple[bytes, Light], Ground] = OrderedDict()
@@ -102,7 +104,7 @@ class Renderer:
         if rotation.shape != (3, 3):
             raise ValueError(f"rotation: expected shape (3, 3), found {rotation.shape}")
         view = self._view(self.camera if camera is None else camera)
-        rgb = self._shade(rotation, view, light)
+        (rgb,) = self._pictures(rotation[None], [view], light)
         if not auxiliary:
             return Frame(rgb)
         return Frame(rgb, *self.geometry(rotation, camera))
@@ -140,8 +142,7 @@ class Renderer:
         if len(cameras) != len(rotations):
             raise ValueError(f"cameras: expected {len(rotations)} (one a frame), found {len(cameras)}")
         views = [self._view(camera) for camera in cameras]
-        frames = [self._shade(rotation, view, light) for rotation, view in zip(rotations, views, strict=True)]
-        clip = {"rgb": np.stack(frames)}
+        clip = {"rgb": np.stack(self._pictures(rotations, views, light))}
         if {"depth", "mask", "normals"} & set(auxiliary):
             buffers = [self.geometry(rotation, camera) for rotation, camera in zip(rotations, cameras, strict=True)]
             for name, values in zip(("depth", "mask", "normals"), zip(*buffers, strict=True), strict=True):
@@ -194,14 +195,23 @@ class Renderer:
                 self._grounds.popitem(last=False)
         return ground
 
-    def _shade(self, rotation: np.ndarray, view: View, light: Light) -> np.ndarray:
+    def _pictures(self, rotations: np.ndarray, views: list[View], light: Light) -> list[np.ndarray]:
+        """The pictures (H, W, 3) uint8 of a clip; what is small for one frame is computed for all together."""
+        soft = self._light.evaluate(rotations, light)
+        blocked, below = self._sun_block.share(self.scene, rotations)
+        return [
+            self._shade(rotation, view, light, *rest)
+            for rotation, view, *rest in zip(rotations, views, soft, blocked, below.tolist(), strict=True)
+        ]
+
+    def _shade(
+        self, rotation: np.ndarray, view: View, light: Light, soft: np.ndarray, blocked: np.ndarray, below: float
+    ) -> np.ndarray:
         """One frame's picture, (H, W, 3) uint8."""
         ground = self._ground(view, light)
         turn = rotation.astype(np.float32)
         outline = self.scene.outline @ rotation.T
-        blocked, below = self._sun_block.share(self.scene, turn)
         blocked = view.spread(blocked)
-        soft = self.scene.light.evaluate(rotation, light)
         near = view.cover(outline) > 0
         shadow = ground.pool & (view.cover(_cast_on_floor(outline, light)) > 0)
         shot = _Shot(view, ground, rotation, turn, light, blocked, below, soft, near.ravel(), shadow.ravel())
@@ -220,11 +230,10 @@ class Renderer:
         planes = tone_map(linear)
         outline = np.zeros(self.size**2, np.uint8)
         outline[touched] = hit * np.uint8(255)
-        rough = outline.reshape(self.size, self.size)
-        rough = np.maximum(
-            cv2.morphologyEx(rough, cv2.MORPH_GRADIENT, _NEIGHBOURS),
-            cv2.morphologyEx(self._picture(planes), cv2.MORPH_GRADIENT, _NEIGHBOURS).max(axis=2),
-        )
+        rough = np.zeros((self.size, self.size), np.uint8)
+        for plane in (outline, *planes):
+            contrast = cv2.morphologyEx(plane.reshape(rough.shape), cv2.MORPH_GRADIENT, _NEIGHBOURS)
+            np.maximum(rough, contrast, out=rough)
         edges = np.flatnonzero(rough.ravel().take(touched) > _CONTRAST)
         pixels = touched.take(edges)
         rest, _ = self._sum(shot, pixels, order[1:])
@@ -252,7 +261,7 @@ class Renderer:
 
         hidden = np.zeros((len(pixels), count), bool)
         hidden[near] = covered.reshape(-1, count)
-        spot = ground.spot.take(pixels, axis=0)[:, samples]
+        spot = np.ascontiguousarray(ground.spot.take(pixels, axis=0)[:, samples])
         spot[hidden] = 0.0
         lit = np.flatnonzero((spot > 0) & shot.shadow.take(pixels)[:, None])
         start = (shot.light.spot_position @ shot.rotation).astype(np.float32)
@@ -310,7 +319,7 @@ class Renderer:
         up = rotation[2].astype(np.float32)
         normal_z = up @ normals
         even = even_irradiance(normal_z, light, shot.below)
-        total = np.maximum(even + scene.light.interpolate(shot.soft, prim, u, v, behind), 0)
+        total = np.maximum(even + self._light.interpolate(shot.soft, prim, u, v, behind), 0)
         openness = np.minimum((_ONES @ total) / (_ONES @ even), 1)
         color = light.spot_color.astype(np.float32)[:, None]
         total += spot * color

@@ -21,10 +21,11 @@ from typing import Any
 import lightning_fabric as fabric_package
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vsie import checkpoint, distributed
+from vsie.data import StepSampler, WindowsDataset, collate
 from vsie.files import atomic_path
 from vsie.methods.base import Method
 from vsie.training.probes import OnlineProbes, alarms
@@ -102,14 +103,14 @@ class Trainer:
         return self.fabric
 
     def fit(
-        self, method: Method, dataset: Dataset, *, run: Path, config: Mapping[str, Any], seed: int, classes: int = 0,
+        self, method: Method, dataset: WindowsDataset, *, run: Path, config: Mapping[str, Any], seed: int, classes: int = 0,
         workers: int = 0, augment=None, resume: bool = True,
     ) -> Method:  # fmt: skip
         """Train `method` on `dataset` and leave a checkpoint, `log.csv` (and `skipped.csv`) in `run`.
 
         Args:
             method: On any device.
-            dataset: `vsie.data.windows.WindowsDataset`.
+            dataset: Gives windows of objects.
             run: The run's folder.
             config: The run's config, kept with the checkpoint.
             seed: Of data order and random draws.
@@ -160,7 +161,7 @@ class Trainer:
                 optimiser.zero_grad(set_to_none=True)
                 loss, terms = 0.0, {}
                 for number, batch in enumerate(batches):
-                    clips, poses, labels = self.ready(batch, dataset.step_poses, augment, _mix(seed, step) + number)
+                    clips, poses, labels = self.ready(batch, augment, _mix(seed, step) + number)
                     with fabric.no_backward_sync(module, enabled=number + 1 < self.accumulate):
                         outputs = module(clips, poses)
                         fabric.backward(outputs.loss / self.accumulate)
@@ -209,14 +210,14 @@ class Trainer:
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
-    def batches(self, dataset: Dataset, start: int, seed: int, workers: int) -> Iterator[list[dict[str, Any]]]:
+    def batches(self, dataset: WindowsDataset, start: int, seed: int, workers: int) -> Iterator[list[dict[str, Any]]]:
         """Per step, from step `start` on, this process's micro-batches."""
-        order = Order(
-            length=len(dataset), batch=self.batch // self.accumulate, seed=seed, start=start * self.accumulate,
+        order = StepSampler(
+            len(dataset), self.batch // self.accumulate, seed=seed, start=start * self.accumulate,
             end=self.steps * self.accumulate, rank=self.fabric.global_rank, world=self.fabric.world_size,
         )  # fmt: skip
         loader = DataLoader(
-            dataset, batch_sampler=order, num_workers=workers, collate_fn=dataset.collate,
+            dataset, batch_sampler=order, num_workers=workers, collate_fn=collate,
             multiprocessing_context="spawn" if workers else None, pin_memory=self.fabric.device.type == "cuda",
         )  # fmt: skip
         stream = iter(loader)
@@ -226,7 +227,7 @@ class Trainer:
                 return
             yield group
 
-    def ready(self, batch: dict[str, Any], posed: bool, augment, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    def ready(self, batch: dict[str, Any], augment, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """A collated batch on the device: clips (B, V, 3, T, H, W) float in [0, 1], poses (B, V, S, 4, 4), labels (B,)."""
         clips = self.fabric.to_device(batch["clips"]).permute(0, 1, 5, 2, 3, 4).float().div_(255)
         if augment is not None:
@@ -251,35 +252,6 @@ class Trainer:
             torch.save({"step": step, "batches": kept, "terms": dict(terms)}, temporary)
         bad = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
         return f"the loss is not finite at step {step} ({bad}); the step's inputs are in {file}, the last good state in {run}"
-
-
-class Order:
-    """Which objects each step takes: a function of (seed, epoch, index) and of nothing else.
-
-    Yields lists of global positions ``epoch * length + index``; a permutation per epoch, batches running on across the end
-    of an epoch. Process r of w takes the r-th w-th of each global batch.
-    """
-
-    def __init__(self, *, length: int, batch: int, seed: int, start: int, end: int, rank: int = 0, world: int = 1) -> None:
-        self.length, self.batch, self.seed, self.start, self.end = length, batch, seed, start, end
-        self.rank, self.world = rank, world
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-    def __iter__(self) -> Iterator[list[int]]:
-        share = self.batch // self.world
-        permutations: dict[int, Tensor] = {}
-        for step in range(self.start, self.end):
-            positions = range(step * self.batch + self.rank * share, step * self.batch + (self.rank + 1) * share)
-            indices = []
-            for position in positions:
-                epoch, place = divmod(position, self.length)
-                if epoch not in permutations:
-                    generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-                    permutations = {epoch - 1: permutations.get(epoch - 1), epoch: torch.randperm(self.length, generator=generator)}
-                indices.append(epoch * self.length + int(permutations[epoch][place]))
-            yield indices
 
 
 class Log:
