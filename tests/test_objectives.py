@@ -54,9 +54,11 @@ def test_equivariance_contrast_is_info_nce_among_the_objects_other_views(views):
     slow = []
     for b in range(5):
         for source, target in itertools.permutations(range(4), 2):
-            logits = {c: (cosine(predicted[b, source, target], views[b, c], dim=0) / 0.1).item() for c in range(4) if c != source}
+            moved = predicted[b, source, target]
+            logits = {c: (cosine(moved, views[b, c], dim=0) / 0.1).item() for c in range(4) if c != source}
             slow.append(math.log(sum(math.exp(v) for v in logits.values())) - logits[target])
-    assert objectives.EquivarianceContrast(temperature=0.1)(predicted, views).item() == pytest.approx(sum(slow) / len(slow), rel=1e-5)
+    ours = objectives.EquivarianceContrast(temperature=0.1)(predicted, views).item()
+    assert ours == pytest.approx(sum(slow) / len(slow), rel=1e-5)
 
 
 def test_equivariance_contrast_wins_nothing_by_predicting_no_change(views):
@@ -81,10 +83,28 @@ def test_object_contrast_has_every_other_view_as_positive(views):
 
 
 def test_within_object_share_is_zero_for_invariant_and_one_for_objectless():
-    share = objectives.WithinObjectShare()
+    share = objectives.WithinObjectShare(ridge=1e-6)
     objects = torch.randn(50, 1, 6)
     assert share(objects.expand(-1, 8, -1)).item() == pytest.approx(0, abs=1e-6)
     assert share(torch.randn(1, 8, 6).expand(50, -1, -1)).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_within_object_share_is_the_trace_ratio_in_half_whitened_space(views):
+    rows = views.flatten(0, 1) - views.mean((0, 1))
+    inner = (views - views.mean(1, keepdim=True)).flatten(0, 1)
+    total = rows.T @ rows / 20
+    weight = torch.linalg.inv(total + 0.5 * total.diagonal().mean() * torch.eye(6))
+    slow = torch.trace(weight @ (inner.T @ inner / 20)) / torch.trace(weight @ total)
+    assert objectives.WithinObjectShare(ridge=0.5)(views).item() == pytest.approx(slow.item(), rel=1e-6)
+
+
+def test_whitening_charges_a_faint_direction_that_moves_more_than_the_mean_over_dimensions_would():
+    views = torch.randn(200, 1, 6, generator=torch.Generator().manual_seed(0)).expand(-1, 8, -1).clone()
+    mix = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))[0]
+    views[..., 5] = 0.1 * torch.randn(200, 8, generator=torch.Generator().manual_seed(2))  # faint, and all motion
+    turned = views @ mix
+    per_dimension = objectives.variance_within(turned).mean(0) / turned.flatten(0, 1).var(0, correction=0)
+    assert objectives.WithinObjectShare(ridge=0.01)(turned).item() > 3 * per_dimension.mean().item()
 
 
 @pytest.mark.parametrize("term, least", [(objectives.Invariance(), 2), (objectives.EquivarianceContrast(), 3)])

@@ -39,6 +39,7 @@ def main(config: RenderConfig) -> None:
         supersample=config.supersample,
         fps=config.fps,
         val_fraction=config.val_fraction,
+        overwrite=config.overwrite,
     )
     print(manifest)
 

@@ -47,13 +47,14 @@ def predictor(seconds: float) -> Rows:
     difference = max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
     fast, slow = paired(lambda: step(factorised), lambda: step(materialised), max(seconds, 4.0))
     memory = {name: extra_memory(forward) for name, forward in (("factorised", factorised), ("materialised", materialised))}
+    slim, fat = memory["factorised"] / 2**20, memory["materialised"] / 2**20
     return [
         {"what": "predictor", "figure": "forward + backward, factorised", "value": 1e3 * fast, "unit": "ms"},
         {"what": "predictor", "figure": "forward + backward, a matrix per sample", "value": 1e3 * slow, "unit": "ms"},
         {"what": "predictor", "figure": "speed ratio", "value": slow / fast, "unit": "x", "bar": 25},
-        {"what": "predictor", "figure": "extra memory, factorised", "value": memory["factorised"] / 2**20, "unit": "MiB"},
-        {"what": "predictor", "figure": "extra memory, a matrix per sample", "value": memory["materialised"] / 2**20, "unit": "MiB"},
-        {"what": "predictor", "figure": "memory ratio", "value": memory["materialised"] / memory["factorised"], "unit": "x", "bar": 50},
+        {"what": "predictor", "figure": "extra memory, factorised", "value": slim, "unit": "MiB"},
+        {"what": "predictor", "figure": "extra memory, a matrix per sample", "value": fat, "unit": "MiB"},
+        {"what": "predictor", "figure": "memory ratio", "value": fat / slim, "unit": "x", "bar": 50},
         {"what": "predictor", "figure": "largest relative difference", "value": difference, "unit": "", "most": 1e-5},
     ]
 
@@ -80,17 +81,45 @@ def extra_memory(forward: Callable[[], Tensor]) -> int:
 
 
 def inversion(seconds: float) -> Rows:
-    """Tracking without a probe: frame pairs per second."""
+    """Tracking without a probe: frame pairs per second, for a turntable (one axis) and for any rotation, default widths."""
+    from vsie import pose
+    from vsie.config import compose, to_plain
     from vsie.evaluation import inversion as module
+    from vsie.model import build_method
 
-    return [{"what": "inversion", **row} for row in module.benchmark()]
+    torch.manual_seed(0)
+    method = build_method(to_plain(compose("train", []))).eval()
+    rows = []
+    with torch.no_grad():
+        embedded = method.embed(torch.randn(2048, method.split.equivariant))
+        for name, axis in (("one axis", torch.tensor([0.0, 0.0, 1.0])), ("any rotation", torch.ones(3))):
+            source, target = (pose.rigid(pose.exp((torch.rand(2, 4096, 3) - 0.5) * 5 * axis)).double())
+            method.conditioning.fit(source, target)
+            speeds = []
+            begun = time.perf_counter()
+            while time.perf_counter() - begun < seconds:
+                measured = module.benchmark(method, embedded, pose.delta(source, target))
+                speeds.append(measured[0]["pairs_per_second"])
+            rows.append({"what": "inversion", "figure": f"frame pairs, {name}", "value": statistics.median(speeds),
+                         "unit": "pairs/s", "bar": 2000})  # fmt: skip
+    return rows
 
 
 def render(seconds: float) -> Rows:
-    """Frames per second of rendered clips, one process and two, and the share inside Embree."""
+    """Frames per second of rendered clips (mesh building and encoding included), scaling, and the share inside Embree."""
     from vsie.render.benchmark import benchmark
 
-    return [{"what": "render", **row} for row in benchmark(seconds=seconds)]
+    rows: Rows = []
+    for row in benchmark(sizes=(64, 128, 256), seconds=seconds):
+        name = f"{row['size']} px, {row['processes']} process(es)"
+        bar = {128: {"bar": 130}, 256: {"bar": 40}}.get(row["size"], {}) if row["processes"] == 1 else {}
+        rows.append({"what": "render", "figure": name, "value": row["frames_per_second"], "unit": "frames/s"} | bar)
+        if row["processes"] > 1:
+            rows.append({"what": "render", "figure": f"{name}, scaling", "value": row["scaling"], "unit": "x", "bar": 1.8})
+        else:
+            share = {"what": "render", "figure": f"{name}, share inside Embree's queries", "value": row["embree"], "unit": ""}
+            rows.append(share)
+    return rows
 
 
 def train(seconds: float) -> Rows:
@@ -116,7 +145,8 @@ def train(seconds: float) -> Rows:
 
         times[precision] = median_time(step, seconds)
         images = clips.shape[0] * clips.shape[1] * clips.shape[3]
-        rows.append({"what": "train", "figure": f"default step, {precision}", "value": images / times[precision], "unit": "images/s"})
+        speed = images / times[precision]
+        rows.append({"what": "train", "figure": f"default step, {precision}", "value": speed, "unit": "images/s"})
     return rows
 
 
@@ -146,7 +176,8 @@ def data(seconds: float) -> Rows:
             indices = list(range(len(dataset)))
             times[name] = median_time(lambda d=dataset, i=indices: d.__getitems__(i), seconds)
             images = len(indices) * options.windows * options.frames
-            rows.append({"what": "data", "figure": f"windows of 64 px frames, {name}", "value": images / times[name], "unit": "images/s"})
+            speed = images / times[name]
+            rows.append({"what": "data", "figure": f"windows of 64 px frames, {name}", "value": speed, "unit": "images/s"})
     rows.append({"what": "data", "figure": "cache against decord", "value": times["decord"] / times["cache"], "unit": "x"})
     return rows
 

@@ -29,7 +29,7 @@ class RenderConfig:
     """`tools/render.py`. See `vsie.render.dataset.render_dataset`."""
 
     out: str | None = None
-    objects: int = 100
+    objects: int | None = 1000
     clips_per_object: int = 4
     frames: int = 16
     size: int = 128
@@ -44,13 +44,14 @@ class RenderConfig:
     fps: float = 8.0
     val_fraction: float = 0.2
     sheet: str | None = None
+    overwrite: bool = False
 
 
 @dataclass
 class RenderedData:
     """What to render when `data.root` is not given."""
 
-    objects: int = 1000
+    objects: int = 1200
     clips_per_object: int = 4
     frames: int = 16
     size: int = 64

@@ -135,17 +135,34 @@ class ObjectContrast(nn.Module):
 
 
 class WithinObjectShare(nn.Module):
-    """How much of a representation's variance is variance among the views of one object: mean over dimensions, in [0, 1].
+    """How much of a representation's variance is variance among the views of one object, in half-whitened space: in [0, 1].
 
-    Zero: the representation does not move with the view. On the representation itself, before any projector, this takes
-    the pose out of the invariant part (DESIGN: the usual invariance term, behind a projector, leaves nearly all of it).
+    ``tr((T + r t I)^-1 W) / tr((T + r t I)^-1 T)`` with the total covariance T, its mean variance t, and the covariance W within
+    objects. Zero: the representation does not move with the view. It is charged to the representation itself, before any
+    projector: the usual invariance term, behind a projector, leaves nearly all of the pose in the representation. Whitening
+    makes a faint direction that knows the pose cost as much as a strong one; the ridge r keeps directions that are only noise
+    out of it, whose share is 1 whatever the encoder does.
+
+    Args:
+        ridge: r, in mean variances.
     """
+
+    def __init__(self, *, ridge: float = 1.0) -> None:
+        super().__init__()
+        self.ridge = ridge
 
     def forward(self, views: Tensor) -> Tensor:
         """Representations (B, N, d) -> scalar over the global batch."""
         views = gather(views)
-        total = views.flatten(0, 1).var(0, correction=0)
-        return (variance_within(views).mean(0) / (total + 1e-6)).mean()
+        centred = (views - views.mean((0, 1))).flatten(0, 1)
+        within = (views - views.mean(1, keepdim=True)).flatten(0, 1)
+        total, inner = (rows.mT @ rows / len(rows) for rows in (centred, within))
+        floor = self.ridge * total.diagonal().mean() + 1e-8
+        solved = torch.linalg.solve(
+            total + floor * torch.eye(len(total), dtype=total.dtype, device=total.device), torch.cat([inner, total], 1)
+        )
+        inner, total = solved.chunk(2, 1)
+        return inner.trace() / total.trace()
 
 
 def _mean_off_diagonal(error: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def train(config: TrainConfig) -> Path:
     method = build_method(plain)
     encoder = method.encoder
     if config.data.frames > 1 and config.data.frames % encoder.stride:
-        raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of the encoder's stride {encoder.stride}")
+        raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of encoder.stride {encoder.stride}")
     dataset = windows(config, manifest, cache, run, encoder.step_times)
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
@@ -242,7 +242,8 @@ def feature_set(run: Path, method: Method, splits, frames: int, precision: str, 
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
         stored = load_features(file)
         if stored is None:
-            stored = features.evaluation_features(method, dataset, frames=frames, precision=precision, description=f"{name} {split}")
+            options = dict(frames=frames, precision=precision, description=f"{name} {split}")
+            stored = features.evaluation_features(method, dataset, **options)
             for old in file.parent.glob(f"{name}-{split}-*.npz"):
                 old.unlink()
             save_features(file, stored)

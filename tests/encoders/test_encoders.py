@@ -9,7 +9,7 @@ from vsie import components
 
 CASES = [
     ("frame", dict(widths=(8, 16), depths=(1,), dim=32)),
-    ("frame", dict(widths=(8, 16), depths=(1,), dim=32, mixing=2, norm="group")),
+    ("frame", dict(widths=(8, 16), depths=(1,), dim=32, mixing=2, solo=0.0, norm="group")),
     ("frame", dict(backbone="resnet18", dim=None)),
     ("frame", dict(backbone="mobilenet_v3_small", dim=64, mixing=1)),
     ("torchvision", dict(backbone="r3d_18")),
@@ -53,6 +53,17 @@ def test_mixing_starts_as_the_identity_and_then_sees_the_other_frames():
         changed = clip.clone()
         changed[:, :, 3] = 0
         assert (encoder(clip) - encoder(changed))[:, 0].abs().max() > 1e-3
+
+
+def test_frames_of_solo_clips_do_not_see_each_other():
+    torch.manual_seed(0)
+    mixing = components.importlib.import_module("vsie.encoders.frame").Mixing(8, 2)
+    torch.nn.init.normal_(mixing.out.weight)
+    latents = torch.randn(2, 4, 8)
+    mixed = mixing(latents, torch.tensor([True, False]))
+    alone = torch.cat([mixing(latents[:, i : i + 1]) for i in range(4)], 1)
+    assert (mixed[0] - alone[0]).abs().max() < 1e-6
+    assert (mixed[1] - mixing(latents)[1]).abs().max() < 1e-6 < (mixed[1] - alone[1]).abs().max()
 
 
 def test_unknown_names_tell_the_nearest():

@@ -85,10 +85,9 @@ def test_vsie_charges_the_representation_with_its_leak_and_not_the_embedding():
     method = build_method(config("vsie"))
     objects = torch.randn(20, 1, 32).expand(-1, 4, -1).clone()
     objects[..., 16:] = torch.randn(20, 4, 16)  # only the equivariant part moves
-    terms = method.terms(objects, random_poses(20, 4))
-    assert terms["leak"].item() < 1e-5
+    assert method.terms(objects, random_poses(20, 4))["leak"].item() < 1e-5
     objects[..., 0] = torch.randn(20, 4)  # one of 16 invariant dimensions knows only the view
-    assert method.terms(objects, random_poses(20, 4))["leak"].item() == pytest.approx(0.75 / 16, rel=0.4)
+    assert 0.01 < method.terms(objects, random_poses(20, 4))["leak"].item() < 0.2
 
 
 def test_centred_conditioning_has_no_constant_direction_and_unit_length():

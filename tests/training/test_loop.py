@@ -110,8 +110,7 @@ def test_two_processes_give_the_loss_curve_of_one(clips, tools, tmp_path):
     """Same global batch; norms that do not see the batch, since the CPU's backend cannot synchronise them."""
     free = ["encoder.norm=group", "method.projector_norm=layer", "trainer.images=256"]
     for method in ("vsie", "sie"):
-        pipeline.train(compose("train", overrides(clips, tmp_path / f"one-{method}", *free, f"method={method}", "+method.projector_width=32"
-                                                  if False else "method.projector_width=32")))  # fmt: skip
+        pipeline.train(compose("train", overrides(clips, tmp_path / f"one-{method}", *free, f"method={method}")))
         launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone")
         process = train_process(tools, overrides(clips, tmp_path / f"two-{method}", *free, f"method={method}"), launcher)
         output = process.communicate(timeout=180)[0]

@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from vsie.distributed import rank, world_size
 from vsie.encoders.base import Encoder
 from vsie.encoders.resnet import SmallResNet
 
@@ -21,6 +22,7 @@ class Frame(Encoder):
         dim: Width of the latents; null keeps the backbone's own.
         mixing: Attention blocks over the steps of a clip. A clip of one frame passes them too, attending to itself.
         heads: Attention heads.
+        solo: Share of the training clips whose frames do not see each other, so that the encoder stays good at stills.
         widths: Channels of the small backbone's stages.
         depths: Blocks of the small backbone's stages after the stem.
         norm: ``batch`` or ``group`` (small backbone only).
@@ -36,6 +38,7 @@ class Frame(Encoder):
         dim: int | None = 256,
         mixing: int = 0,
         heads: int = 4,
+        solo: float = 0.5,
         widths: tuple[int, ...] = (16, 32, 64, 128, 256),
         depths: tuple[int, ...] = (1, 1, 1, 1),
         norm: str = "batch",
@@ -49,6 +52,7 @@ class Frame(Encoder):
         self.dim = dim or features
         self.head = nn.Linear(features, self.dim) if dim else nn.Identity()
         self.mixing = nn.ModuleList(Mixing(self.dim, heads) for _ in range(mixing))
+        self.solo = solo
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
@@ -58,8 +62,13 @@ class Frame(Encoder):
         if features.dim() == 4:
             features = features.float().mean((2, 3))
         latents = rearrange(self.head(features), "(b t) d -> b t d", b=len(clip))
+        solo = None
+        if self.training and self.mixing and self.solo and latents.shape[1] > 1:
+            # drawn for the global batch, so that the draw does not depend on how many processes share it
+            draw = torch.rand(world_size() * len(clip))[rank() * len(clip) : (rank() + 1) * len(clip)]
+            solo = (draw < self.solo).to(latents.device)
         for block in self.mixing:
-            latents = block(latents)
+            latents = block(latents, solo)
         return latents
 
 
@@ -87,12 +96,15 @@ class Mixing(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Latents (B, S, dim) -> (B, S, dim)."""
+    def forward(self, latents: Tensor, solo: Tensor | None = None) -> Tensor:
+        """Latents (B, S, dim) -> (B, S, dim); in clips where `solo` (B,) is set each step sees only itself."""
         query, key, value = rearrange(self.qkv(self.norm(latents)), "b s (n h d) -> n b h s d", n=3, h=self.heads)
         steps = torch.arange(latents.shape[1], device=latents.device)
         distance = (steps[None] - steps[:, None]).clamp(-self.reach, self.reach) + self.reach
         scores = query @ key.mT / math.sqrt(query.shape[-1]) + self.bias[:, distance]
+        if solo is not None:
+            others = ~torch.eye(len(steps), dtype=torch.bool, device=scores.device)
+            scores = scores.masked_fill(solo[:, None, None, None] & others, -torch.inf)
         mixed = scores.softmax(-1).to(value.dtype) @ value
         latents = latents + self.out(rearrange(mixed, "b h s d -> b s (h d)"))
         return latents + self.feed(latents)
