@@ -82,9 +82,9 @@ class DataConfig:
 
     root: str | None = None
     size: int | None = None
-    windows: int = 2
-    frames: int = 4
-    spacing: list[int] = field(default_factory=lambda: [1, 4])
+    windows: int = 4
+    frames: int = 2
+    spacing: list[int] = field(default_factory=lambda: [1, 12])
     cache: bool = True
     workers: int = 0
     allowed_skips: float = 0.01
@@ -180,8 +180,9 @@ class BenchmarkConfig:
 def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Make `main(config)` a command: composed from `configs/<name>.yaml`, checked against `schema`.
 
-    What is given to `main` is an instance of the schema (component groups as plain dicts). ValueError, FileNotFoundError,
-    FileExistsError and OSError end the program with one line and status 2; a wrong override, with the nearest key.
+    What is given to `main` is an instance of the schema (component groups as plain dicts). Errors that tell a user something
+    (ValueError, OSError, the library's own RuntimeErrors) end the program with one line and status 2, a wrong override with
+    the nearest key. VSIE_TRACEBACK=1 shows where they came from.
     """
     import hydra
     from omegaconf.errors import OmegaConfBaseException
@@ -191,7 +192,12 @@ def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Call
 
         @functools.wraps(main)
         def task(config):
-            return main(_to_object(config))
+            try:
+                return main(_to_object(config))
+            except (ValueError, FloatingPointError, RuntimeError, OSError) as error:
+                if os.environ.get("VSIE_TRACEBACK") or type(error) is RuntimeError:
+                    raise  # a fault of ours: the traceback is what helps
+                _stop(str(error))
 
         def command() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
@@ -205,10 +211,6 @@ def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Call
                 _stop(_explain(error, name))
             except OmegaConfBaseException as error:
                 _stop(_explain(error, name))
-            except (ValueError, FileNotFoundError, FileExistsError, OSError) as error:
-                if os.environ.get("VSIE_TRACEBACK"):
-                    raise
-                _stop(str(error))
             except KeyboardInterrupt:
                 _stop("interrupted", 130)
 

@@ -154,7 +154,8 @@ def evaluation_features(
         video = torch.stack([torch.as_tensor(clip["frames"]) for clip in clips])
         alone, context = encode_clip(encoder, video, frames, precision=precision)
         times = torch.stack([torch.as_tensor(clip["times"]) for clip in clips]).double()
-        poses = torch.stack([torch.as_tensor(clip["poses"]) for clip in clips]).double()
+        still = torch.eye(4).expand(video.shape[1], 4, 4)  # where no pose is known, none is asked for later
+        poses = torch.stack([torch.as_tensor(clip.get("poses", still)) for clip in clips]).double()
         if encoder.stride > 1:
             usable = times.shape[1] - times.shape[1] % encoder.stride
             instants = encoder.step_times(times[:, :usable])

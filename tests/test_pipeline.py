@@ -1,0 +1,230 @@
+"""The whole job at toy size, as a user would start it; and what is told when it cannot be done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import vsie
+from tests.test_config import run
+from vsie.features import covering, encode_clip
+
+
+@pytest.fixture(scope="module")
+def debug(tools, tmp_path_factory):
+    """`python tools/train.py experiment=debug`, in an empty folder with an empty cache: its folder, time and output."""
+    folder = tmp_path_factory.mktemp("debug")
+    environment = os.environ | {"VSIE_DATA": str(folder / "cache")}
+    begun = time.monotonic()
+    result = run(tools, "train", "experiment=debug", "out=run", cwd=folder, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, time.monotonic() - begun, result.stdout, environment
+
+
+def test_the_whole_job_at_toy_size_leaves_everything(debug):
+    folder, seconds, output, _ = debug
+    found = {path.name for path in (folder / "run").iterdir()}
+    expected = {"config.yaml", "checkpoint", "log.csv", "metrics.json", "table.txt", "training.png", "components.png",
+                "steering.png", "trajectories.png", "features"}  # fmt: skip
+    assert expected <= found
+    assert sorted(path.name for path in folder.iterdir()) == ["cache", "run"]  # nothing else was left behind
+    assert "floor" in output and "top1" in output.lower()
+    assert seconds < 120  # 60 on an idle machine
+
+
+def test_every_metric_of_the_issue_has_its_floor(debug):
+    metrics = json.loads((debug[0] / "run" / "metrics.json").read_text())
+    parts = ("inv", "equi", "all")
+    keys = [f"classification/{name}/{part}" for name in ("top1", "top5", "knn", "clip_top1") for part in parts]
+    pose = ("geodesic_median_deg", "geodesic_mean_deg", "acc@15", "acc@30", "r2", "r2_sie")
+    keys += [f"pose/{name}/{part}" for name in pose for part in parts]
+    keys += [f"steering/{name}" for name in ("mrr", "hit@1", "hit@5")]
+    tracking = ("rpe_deg@1", "rpe_deg@2", "rpe_deg@4", "drift_deg", "closed_loop_deg")
+    keys += [f"tracking/{how}/{name}" for how in ("probe", "inversion") for name in tracking]
+    missing = [key for key in keys for name in (key, f"{key}/floor") if not isinstance(metrics.get(name), float)]
+    assert missing == []
+    assert f"pose/geodesic_median_deg/equi/random_init" in metrics or "pose/geodesic_median_deg/equi/random" in metrics
+
+
+def test_a_finished_run_started_again_only_evaluates(debug, tools):
+    folder, _, _, environment = debug
+    before = (folder / "run" / "checkpoint" / "model.safetensors").read_bytes()
+    result = run(tools, "train", "experiment=debug", "out=run", "protocol=[classification]", cwd=folder, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (folder / "run" / "checkpoint" / "model.safetensors").read_bytes() == before
+
+
+def test_evaluate_judges_a_run_again_with_the_same_numbers(debug, tools):
+    folder, _, _, environment = debug
+    arguments = ("evaluate", "checkpoint=run", "protocol=[classification]", "out=judged")
+    result = run(tools, *arguments, cwd=folder, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    first = json.loads((folder / "run" / "metrics.json").read_text())
+    again = json.loads((folder / "judged" / "metrics.json").read_text())
+    assert again["classification/top1/all"] == first["classification/top1/all"]
+    result = run(tools, *arguments, cwd=folder, env=environment)
+    assert result.returncode == 2 and "overwrite=true" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_extract_gives_invariant_per_clip_and_equivariant_per_step(debug, tools, suffix):
+    folder, _, _, environment = debug
+    (clips,) = (folder / "cache" / "rendered").iterdir()
+    arguments = ("extract", "checkpoint=run", f"manifest={clips}", f"out=features{suffix}", "spacing=1", "stride=2")
+    result = run(tools, *arguments, cwd=folder, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    if suffix == ".npz":
+        with np.load(folder / "features.npz") as file:
+            found = {name: file[name] for name in file.files}
+    else:
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(folder / "features.parquet")
+        found = {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    windows = len(found["label"])
+    frames = found["times"].shape[1]
+    assert found["invariant"].shape == (windows, 32) and found["equivariant"].shape == (windows, frames, 32)
+    assert windows == 64 * len(range(0, 8 - frames + 1, 2))
+    assert set(found["label"].tolist()) == set(range(12)) and len(set(found["path"].tolist())) == 64
+    result = run(tools, *arguments, cwd=folder, env=environment)
+    assert result.returncode == 2 and "overwrite=true" in result.stderr
+
+
+def test_extracted_features_are_those_of_the_loaded_model(debug):
+    from vsie.data import decode, load, probe
+    from vsie.extraction import extract
+
+    folder = debug[0]
+    (clips,) = (folder / "cache" / "rendered").iterdir()
+    video = load(clips).video(0)
+    count, skipped = extract(folder / "run", video, folder / "one.npz", frames=4, spacing=2)
+    assert (count, skipped) == (2, 0)  # 0-6, and the last one moved back to end with the video
+    model = vsie.load(folder / "run")
+    times = probe(video).times[[0, 2, 4, 6]]
+    clip = torch.from_numpy(decode(video, times)).permute(3, 0, 1, 2)[None].float() / 255
+    invariant, equivariant = model(clip)
+    with np.load(folder / "one.npz") as found:
+        assert np.abs(found["invariant"][0] - invariant[0].numpy()).max() < 1e-4
+        assert np.abs(found["equivariant"][0] - equivariant[0].numpy()).max() < 1e-4
+        assert found["times"][0] == pytest.approx(times)
+
+
+def test_an_interrupted_extraction_goes_on(debug, tools, monkeypatch):
+    from vsie import extraction
+
+    folder = debug[0]
+    (clips,) = (folder / "cache" / "rendered").iterdir()
+    whole, calls = extraction.windows_of, []
+
+    def interrupted(row, *arguments):
+        calls.append(row)
+        if len(calls) == 40:
+            raise KeyboardInterrupt
+        return whole(row, *arguments)
+
+    monkeypatch.setattr(extraction, "windows_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extraction.extract(folder / "run", clips, folder / "resumed.npz", spacing=1)
+    assert not (folder / "resumed.npz").exists()
+    count, _ = extraction.extract(folder / "run", clips, folder / "resumed.npz", spacing=1)
+    assert len(calls) < 40 + 64  # the finished parts were not done again
+    extraction.extract(folder / "run", clips, folder / "straight.npz", spacing=1)
+    with np.load(folder / "resumed.npz") as first, np.load(folder / "straight.npz") as second:
+        assert count == len(first["label"])
+        assert all(np.array_equal(first[name], second[name]) for name in second.files)
+
+
+def test_steering_in_python_is_the_predictor(debug):
+    from vsie import pose
+
+    model = vsie.load(debug[0] / "run")
+    equivariant = torch.randn(5, model.split.equivariant)
+    motion = pose.rigid(pose.exp(torch.rand(5, 1) * torch.tensor([0.0, 0.0, 1.0])))
+    expected = model.method.predictor(model.method.embed(equivariant), model.method.conditioning.of_motion(motion))
+    assert (model.steer(equivariant, motion) - expected).abs().max() < 1e-4
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_tensor(debug, tmp_path):
+    import yaml
+
+    shutil.copytree(debug[0] / "run" / "checkpoint", tmp_path / "run" / "checkpoint")
+    file = tmp_path / "run" / "checkpoint" / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["encoder"]["dim"] = 48
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="checkpoint of another model: .*shape"):
+        vsie.load(tmp_path / "run")
+    (tmp_path / "run" / "checkpoint" / "model.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        vsie.load(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        vsie.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["data=videos", "data.root=missing"], "missing"),
+    (["data=videos", "data.root=empty"], "empty"),
+    (["data=videos", "data.root=bad.csv"], "bad.csv"),
+    (["data.frames=3", "encoder=torchvision", "experiment=debug"], "multiple of"),
+    (["data.frames=40", "experiment=debug"], "too few"),
+    (["trainer.batch=1000", "experiment=debug"], "trainer.batch"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_no_run(debug, tools, tmp_path, arguments, told):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.csv").write_text("path,label,object,clip\na.mp4,0,a,0\n")
+    result = run(tools, "train", "out=run", *arguments, cwd=tmp_path, env=debug[3])
+    assert result.returncode == 2, result.stderr[-2000:]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and told in errors[0], result.stderr[-2000:]
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_full_disk_is_one_clear_error(tools, tmp_path):
+    """In a file system of 3 MB: only where one can be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    try:
+        environment = os.environ | {"VSIE_DATA": str(disk)}
+        result = subprocess.run([sys.executable, str(tools / "train.py"), "experiment=debug", f"out={tmp_path / 'run'}",
+                                 "data.render.size=128"], env=environment, capture_output=True, text=True)  # fmt: skip
+        assert result.returncode == 2
+        assert "no space left" in result.stderr.lower()
+        assert "Traceback" not in result.stderr
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_covering_windows_hold_every_frame_once_where_they_can():
+    for length, frames in ((16, 4), (8, 4), (8, 8), (12, 3)):
+        windows = covering(length, frames)
+        assert sorted(windows.flatten().tolist()) == list(range(length))
+    for length, frames in ((17, 4), (9, 2), (5, 4)):
+        assert set(covering(length, frames).flatten().tolist()) == set(range(length))
+    assert covering(3, 4).tolist() == [[0, 1, 2, 2]]
+
+
+def test_frames_in_context_come_back_in_order():
+    class Plain(torch.nn.Module):
+        stride, dim = 1, 1
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, clip):
+            return clip.mean((1, 3, 4))[..., None] * 255
+
+    video = torch.arange(17, dtype=torch.uint8)[None, :, None, None, None].expand(2, 17, 4, 4, 3).contiguous()
+    alone, context = encode_clip(Plain(), video, 4)
+    assert alone[0, :, 0].round().tolist() == context[0, :, 0].round().tolist() == list(range(17))
