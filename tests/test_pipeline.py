@@ -36,7 +36,8 @@ def test_the_whole_job_at_toy_size_leaves_everything(debug):
                 "steering.png", "trajectories.png", "features"}  # fmt: skip
     assert expected <= found
     assert sorted(path.name for path in folder.iterdir()) == ["cache", "run"]  # nothing else was left behind
-    assert "floor" in output and "top1" in output.lower()
+    for word in ("floor", "Top-1, single frame", "rotation of a pair", "tracking, predictor inverted"):
+        assert word in output
     assert seconds < 120  # 60 on an idle machine
 
 
@@ -51,7 +52,7 @@ def test_every_metric_of_the_issue_has_its_floor(debug):
     keys += [f"tracking/{how}/{name}" for how in ("probe", "inversion") for name in tracking]
     missing = [key for key in keys for name in (key, f"{key}/floor") if not isinstance(metrics.get(name), float)]
     assert missing == []
-    assert f"pose/geodesic_median_deg/equi/random_init" in metrics or "pose/geodesic_median_deg/equi/random" in metrics
+    assert isinstance(metrics["pose/geodesic_median_deg/equi/random_init"], float)
 
 
 def test_a_finished_run_started_again_only_evaluates(debug, tools):
@@ -173,7 +174,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_tensor(debug, tmp_path):
     (["data=videos", "data.root=missing"], "missing"),
     (["data=videos", "data.root=empty"], "empty"),
     (["data=videos", "data.root=bad.csv"], "bad.csv"),
-    (["data.frames=3", "encoder=torchvision", "experiment=debug"], "multiple of"),
+    (["data.frames=3", "encoder=torchvision"], "multiple of"),
     (["data.frames=40", "experiment=debug"], "too few"),
     (["trainer.batch=1000", "experiment=debug"], "trainer.batch"),
 ])  # fmt: skip

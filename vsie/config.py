@@ -372,8 +372,9 @@ def _explain(error: Exception, name: str, overrides: list[str] | None = None) ->
         text += f" ({str(cause).splitlines()[0]})"
     text = " ".join(line.strip() for line in text.splitlines() if line.strip() and "append to your config" not in line)
     match = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' not in", text)
-    if match:
-        text += _nearest(match.group(1), _known(name, overrides if overrides is not None else sys.argv[1:]))
+    known = _known(name, overrides if overrides is not None else sys.argv[1:]) if match else []
+    if match and match.group(1) not in known:
+        text += _nearest(match.group(1), known)
     return text
 
 

@@ -122,13 +122,13 @@ def train(config: TrainConfig) -> Path:
     trainer = Trainer(**dataclasses.asdict(config.trainer))
     fabric = trainer.launch()
     fabric.print(f"run {run}\ndevice {trainer.reason}")
-    with fabric.rank_zero_first(local=True):
-        manifest, cache = open_data(config)
     fabric.seed_everything(config.seed, verbose=False)
     method = build_method(plain)
     encoder = method.encoder
     if config.data.frames > 1 and config.data.frames % encoder.stride:
         raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of encoder.stride {encoder.stride}")
+    with fabric.rank_zero_first(local=True):
+        manifest, cache = open_data(config)
     dataset = windows(config, manifest, cache, run, encoder.step_times)
     StepSampler(len(dataset), config.trainer.batch, end=1)  # refuses a batch larger than the data set
     if dataset.posed:

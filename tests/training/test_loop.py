@@ -19,7 +19,7 @@ from vsie.training.loop import Trainer, best_precision
 
 TINY = [
     "encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=32", "method.projector_width=32", "data.frames=2",
-    "data.spacing=[1,2]", "trainer.batch=8", "trainer.images=384", "trainer.log_steps=1", "trainer.precision=32-true",
+    "data.windows=2", "data.spacing=[1,2]", "trainer.batch=8", "trainer.images=640", "trainer.log_steps=1", "trainer.precision=32-true",
     "protocol=[]", "threads=1", "trainer.checkpoint_seconds=0",
 ]  # fmt: skip
 
@@ -143,7 +143,7 @@ def test_the_log_has_terms_probes_and_alarms(whole):
     expected = {"loss", "term/leak", "images_per_second", "learning_rate", "online/top1/inv", "online/pose_deg/equi",
                 "collapse/rankme/inv", "collapse/std/equi", "collapse/within_object_share/all"}  # fmt: skip
     assert expected <= row.keys()
-    assert int(row["images"]) == 384
+    assert int(row["images"]) == 640
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
@@ -154,7 +154,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 
 
 def test_resume_with_another_config_is_refused_by_name(whole, clips):
-    with pytest.raises(ValueError, match="trainer.learning_rate was 0.001, now 0.1"):
+    with pytest.raises(ValueError, match="trainer.learning_rate was 0.003, now 0.1"):
         pipeline.train(compose("train", overrides(clips, whole, "trainer.learning_rate=0.1")))
     with pytest.raises(FileExistsError, match="holds a run already"):
         pipeline.train(compose("train", overrides(clips, whole, "resume=never")))
