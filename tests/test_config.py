@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -80,3 +81,13 @@ def test_every_tool_opens_with_commands_and_stays_small(tools):
         lines = file.read_text().splitlines()
         assert len(lines) <= 80, file
         assert sum(f"python tools/{file.name}" in line for line in lines[:8]) >= 3, file
+
+
+def test_a_sweep_runs_every_combination(tools, tmp_path):
+    """-m over methods and seeds, at a size that takes seconds."""
+    tiny = ["experiment=debug", "data.render.objects=24", "data.render.size=32", "data.render.frames=6", "data.spacing=[1,2]",
+            "trainer.images=256", "trainer.batch=8", "protocol=[]", "data.windows=2"]  # fmt: skip
+    environment = os.environ | {"VSIE_DATA": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    result = run(tools, "train", "-m", "method=vsie,vicreg", "seed=0,1", *tiny, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len(list((tmp_path / "runs").glob("*/checkpoint/model.safetensors"))) == 4

@@ -104,7 +104,25 @@ class ConditioningConfig:
 
 @dataclass
 class TrainerConfig:
-    """See `vsie.training.loop.Trainer`."""
+    """Options of `vsie.training.loop.Trainer`.
+
+    Args:
+        images: Budget: images seen in all, whatever their arrangement in windows.
+        batch: Objects per step over all processes.
+        accumulate: Micro-batches per step; statistics are then over each micro-batch.
+        learning_rate: AdamW's, after warm-up.
+        schedule: ``cosine`` to zero, or ``constant``.
+        warmup: Share of the steps with a linear warm-up.
+        weight_decay: AdamW's, on matrices only.
+        precision: ``auto`` (by the hardware), ``32-true`` or ``bf16-mixed`` (the encoder in bfloat16).
+        accelerator: Fabric's.
+        devices: Fabric's.
+        nodes: Fabric's num_nodes.
+        compile: torch.compile the encoder.
+        checkpoint_seconds: From one checkpoint to the next.
+        log_steps: From one row of `log.csv` to the next.
+        tensorboard: Write TensorBoard events beside `log.csv`.
+    """
 
     images: int = 1_000_000
     batch: int = 64

@@ -19,8 +19,8 @@ from vsie.training.loop import Trainer, best_precision
 
 TINY = [
     "encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=32", "method.projector_width=32", "data.frames=2",
-    "data.windows=2", "data.spacing=[1,2]", "trainer.batch=8", "trainer.images=640", "trainer.log_steps=1", "trainer.precision=32-true",
-    "protocol=[]", "threads=1", "trainer.checkpoint_seconds=0",
+    "data.windows=2", "data.spacing=[1,2]", "trainer.batch=8", "trainer.images=640", "trainer.log_steps=1",
+    "trainer.precision=32-true", "trainer.checkpoint_seconds=0", "protocol=[]", "threads=1",
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vsie import checkpoint, distributed
+from vsie.config import TrainerConfig
 from vsie.data import StepSampler, WindowsDataset, collate
 from vsie.files import atomic_path
 from vsie.methods.base import Method
@@ -36,42 +37,8 @@ class Interrupted(Exception):
 
 
 @dataclass(kw_only=True)
-class Trainer:
-    """Trains a method on windows.
-
-    Args:
-        images: Budget: images seen in all, whatever their arrangement in windows.
-        batch: Objects per step over all processes.
-        accumulate: Micro-batches per step; statistics are then over each micro-batch.
-        learning_rate: AdamW's, after warm-up.
-        schedule: ``cosine`` to zero, or ``constant``.
-        warmup: Share of the steps with a linear warm-up.
-        weight_decay: AdamW's, on matrices only.
-        precision: ``auto`` (by the hardware), ``32-true`` or ``bf16-mixed`` (the encoder in bfloat16).
-        accelerator: Fabric's.
-        devices: Fabric's.
-        nodes: Fabric's num_nodes.
-        compile: torch.compile the encoder.
-        checkpoint_seconds: From one checkpoint to the next.
-        log_steps: From one row of `log.csv` to the next.
-        tensorboard: Write TensorBoard events beside `log.csv`.
-    """
-
-    images: int
-    batch: int
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    warmup: float = 0.05
-    weight_decay: float = 1e-4
-    precision: str = "auto"
-    accelerator: str = "auto"
-    devices: str = "auto"
-    nodes: int = 1
-    compile: bool = False
-    checkpoint_seconds: float = 60.0
-    log_steps: int = 10
-    tensorboard: bool = False
+class Trainer(TrainerConfig):
+    """Trains a method on windows. The options are those of `vsie.config.TrainerConfig`."""
 
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "constant"):
