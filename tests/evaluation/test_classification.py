@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from synthetic import features
 
+from tests.evaluation.synthetic import features
 from vsie.evaluation import classification
 
 

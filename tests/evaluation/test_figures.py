@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from synthetic import BlockSteering, all_deltas, features
 
+from tests.evaluation.synthetic import BlockSteering, all_deltas, features
 from vsie import pose
 from vsie.evaluation import suite
 from vsie.report import figures, write_report

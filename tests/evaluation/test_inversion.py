@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from synthetic import BlockSteering, all_deltas, features, random_rotations
 
+from tests.evaluation.synthetic import BlockSteering, all_deltas, features, random_rotations
 from vsie import pose
 from vsie.evaluation import inversion
 from vsie.evaluation.pose import fixed_pairs, flat

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 from sklearn.metrics import r2_score
-from synthetic import features, random_rotations
 
+from tests.evaluation.synthetic import features, random_rotations
 from vsie import pose as geometry
 from vsie.evaluation import pose, rotations
 from vsie.evaluation.rotations import best_constants, constant_floor, errors_deg, summarise

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from synthetic import BlockSteering, features
 
+from tests.evaluation.synthetic import BlockSteering, features
 from vsie import pose
 from vsie.evaluation import steering
 from vsie.evaluation.pose import flat

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from synthetic import BlockSteering, all_deltas, features
 
+from tests.evaluation.synthetic import BlockSteering, all_deltas, features
 from vsie.evaluation import suite
 
 PARTS = ("inv", "equi", "all")

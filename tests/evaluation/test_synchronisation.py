@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from synthetic import random_rotations
 
+from tests.evaluation.synthetic import random_rotations
 from vsie import pose
 from vsie.evaluation.synchronisation import synchronise
 

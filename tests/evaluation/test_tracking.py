@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from synthetic import BlockSteering, all_deltas, features, random_rotations
 
+from tests.evaluation.synthetic import BlockSteering, all_deltas, features, random_rotations
 from vsie import pose
 from vsie.evaluation import inversion, tracking
 from vsie.evaluation.pose import flat

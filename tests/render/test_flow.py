@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from test_raycast import box, joined
 
+from tests.render.test_raycast import box, joined
 from vsie.render import Camera, render_flow
 
 SIZE = 64
