@@ -122,7 +122,7 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
         _plain(axes)
         axes.set_title(TITLES.get(title, title), fontsize=10, color=INK, loc="left")
         axes.set_xlabel("step", fontsize=8, color=INK)
-        axes.legend(fontsize=7, frameon=False, ncols=2 if len(curves) > 4 else 1)
+        axes.legend(fontsize=7, framealpha=0.85, edgecolor="none", ncols=2 if len(curves) > 4 else 1)
     return _save(figure, out)
 
 

@@ -1,6 +1,6 @@
 """What each part knows, while it is trained: online probes and collapse alarms that never touch the loss.
 
-The probes are linear heads on detached, standardised latents with an optimiser of their own. Their score on a batch is
+The probes are small heads on detached, standardised latents with an optimiser of their own. Their score on a batch is
 taken *before* they learn from it and is averaged over steps, so nothing is scored on what it was just fitted to.
 """
 
@@ -16,7 +16,7 @@ from vsie.methods.base import Split
 
 
 class OnlineProbes(nn.Module):
-    """Linear class probe and linear pair-pose probe on inv, equi and all.
+    """Linear class probe and pair-pose probe (one hidden layer: a relative rotation is not linear in a pair) per part.
 
     Args:
         split: Where the latent is cut.
@@ -32,7 +32,7 @@ class OnlineProbes(nn.Module):
         state = torch.random.get_rng_state()  # the model's own random numbers must not depend on who watches
         self.norms = nn.ModuleDict({part: nn.BatchNorm1d(width, affine=False) for part, width in widths.items()})
         self.class_heads = nn.ModuleDict({p: nn.Linear(w, classes) for p, w in widths.items()} if classes else {})
-        self.pose_heads = nn.ModuleDict({p: nn.Linear(2 * w, 6) for p, w in widths.items()} if posed else {})
+        self.pose_heads = nn.ModuleDict({p: pair_head(2 * w) for p, w in widths.items()} if posed else {})
         torch.random.set_rng_state(state)
         self.optimiser = torch.optim.Adam(self.parameters(), lr=2e-3) if classes or posed else None
         self.scores: dict[str, float] = {}
@@ -77,6 +77,11 @@ class OnlineProbes(nn.Module):
         if self.optimiser:
             self.optimiser.load_state_dict(state["optimiser"])
         self.scores = dict(state["scores"])
+
+
+def pair_head(width: int) -> nn.Module:
+    """Two latents side by side (..., width) to the first two columns of the rotation between them (..., 6)."""
+    return nn.Sequential(nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, 6))
 
 
 def alarms(split: Split, latents: Tensor) -> dict[str, float]:
