@@ -7,6 +7,7 @@ misspelt override stops the run before anything starts and names the nearest key
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -248,11 +249,26 @@ def compose(name: str, overrides: list[str]) -> Any:
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
               "benchmark": BenchmarkConfig}[name]  # fmt: skip
     _register(name, schema)
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with _fresh_hydra():
         try:
             return _to_object(hydra.compose(name, overrides))
         except hydra.errors.HydraException as error:
             raise ValueError(_explain(error, name, overrides)) from None
+
+
+@contextlib.contextmanager
+def _fresh_hydra() -> Iterator[None]:
+    """Hydra ready to compose from `configs/`, also inside of a tool that Hydra started; what was there is put back."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    state = GlobalHydra.instance()
+    before, state.hydra = state.hydra, None
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before
 
 
 def _to_object(config: Any) -> Any:
@@ -338,13 +354,10 @@ def _keys(config: Any, prefix: str = "") -> Iterator[str]:
 def _known(name: str, overrides: list[str]) -> list[str]:
     """All keys that may be overridden, with the groups chosen on the command line where these exist."""
     import hydra
-    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
     chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|data|experiment)=\w+", o)]
-    was = GlobalHydra.instance().is_initialized()
-    context = hydra.initialize_config_dir(str(CONFIGS), version_base="1.3") if not was else None
-    try:
+    with _fresh_hydra():
         for attempt in (chosen, []):
             try:
                 config = hydra.compose(name, attempt)
@@ -352,9 +365,6 @@ def _known(name: str, overrides: list[str]) -> list[str]:
             except hydra.errors.HydraException:
                 continue
         return []
-    finally:
-        if context is not None:
-            GlobalHydra.instance().clear()
 
 
 def _check_keys(name: str) -> None:

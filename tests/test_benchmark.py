@@ -1,0 +1,36 @@
+"""The speed claims can be repeated: every benchmark runs through its tool and gives figures."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import torch
+
+from tests.test_config import run
+from vsie import benchmark
+from vsie.predictors import Hypernetwork
+
+
+@pytest.mark.parametrize("what", ["inversion", "data", "train"])
+def test_the_tool_prints_and_keeps_figures(tools, tmp_path, what):
+    arguments = (f"what={what}", "seconds=0.1", "out=rows.json")
+    result = run(tools, "benchmark", *arguments, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr[-2000:]
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert rows and all(row["what"] == what and row["value"] > 0 for row in rows)
+    assert all(row["figure"] in result.stdout for row in rows)
+
+
+def test_unknown_benchmarks_name_the_nearest(tools, tmp_path):
+    result = run(tools, "benchmark", "what=rendr", cwd=tmp_path)
+    assert result.returncode == 2 and "did you mean 'render'" in result.stderr
+
+
+def test_extra_memory_counts_what_the_backward_pass_keeps():
+    network = Hypernetwork(128, 4)
+    latent, delta = torch.randn(64, 128, requires_grad=True), torch.randn(64, 4)
+    factorised = benchmark.extra_memory(lambda: network(latent, delta))
+    explicit = benchmark.extra_memory(lambda: torch.bmm(network.matrix(delta), latent[..., None]).squeeze(-1))
+    assert explicit >= 64 * 128 * 128 * 4 > 3 * factorised  # a matrix per sample, against K numbers per dimension
