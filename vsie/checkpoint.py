@@ -28,9 +28,11 @@ FILES = ("model.safetensors", "config.yaml", "state.pt")
 def save(run: Path, model: nn.Module, config: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
     """Write the run's checkpoint in place of the one before. Returns its folder."""
     folder, previous = run / FOLDER, run / PREVIOUS
-    locate(run, missing_ok=True)  # if a kill came between two renames, put the old one back first
+    if not folder.exists() and previous.exists():
+        previous.rename(folder)  # a kill came between two renames
     upcoming = run / ".checkpoint.next"
-    shutil.rmtree(upcoming, ignore_errors=True)
+    for left in (upcoming, *run.glob(".checkpoint.*.partial.next")):  # what a kill left half-written
+        shutil.rmtree(left, ignore_errors=True)
     with atomic_path(upcoming) as temporary:
         temporary.mkdir(parents=True)
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
@@ -54,11 +56,9 @@ def locate(run: Path, *, missing_ok: bool = False) -> Path | None:
     run = Path(run)
     if (run / FILES[0]).is_file():
         return run
-    folder, previous = run / FOLDER, run / PREVIOUS
-    if not folder.exists() and previous.exists():
-        previous.rename(folder)
-    if all((folder / name).is_file() for name in FILES):
-        return folder
+    for folder in (run / FOLDER, run / PREVIOUS):  # the second where a kill came between two renames
+        if all((folder / name).is_file() for name in FILES):
+            return folder
     if missing_ok:
         return None
     raise FileNotFoundError(f"{run} holds no checkpoint: expected {FOLDER}/{{{','.join(FILES)}}} in it")

@@ -62,16 +62,6 @@ class Covariance(nn.Module):
         return (covariance.square().sum() - covariance.diagonal().square().sum()) / rows.shape[1]
 
 
-class CrossCovariance(nn.Module):
-    """Mean squared correlation between two sets of dimensions over the batch: what one part linearly knows of the other."""
-
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Rows (R, d) and (R, e), of this process -> scalar in [0, 1] over the global batch."""
-        first, second = (gather(rows) for rows in (first, second))
-        first, second = ((rows - rows.mean(0)) / (rows.std(0) + 1e-4) for rows in (first, second))
-        return (first.mT @ second / (len(first) - 1)).square().mean()
-
-
 class EquivarianceError(nn.Module):
     """SIE's equivariance term: mean squared error per dimension between predicted and actual latents."""
 

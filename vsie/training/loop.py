@@ -233,7 +233,8 @@ class Log:
             with atomic_path(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
                 self.columns = list(rows[0]) if rows else []
                 writer = csv.DictWriter(stream, self.columns)
-                writer.writeheader()
+                if rows:  # else the header comes with the first row
+                    writer.writeheader()
                 writer.writerows(rows)
         elif self.file.exists():
             self.file.unlink()
