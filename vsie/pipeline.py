@@ -60,8 +60,7 @@ def open_data(config: TrainConfig) -> tuple[Manifest, FrameCache | None]:
     """The manifest, and the cache of decoded frames when asked for, of a training config."""
     data = config.data
     manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))
-    if not len(manifest.rows("train")):
-        raise ValueError(f"{manifest.file} has no rows of the split train")
+    manifest.rows("train")  # a manifest without any is refused here, before anything is decoded
     return manifest, open_cache(manifest, data.size) if data.cache else None
 
 
@@ -219,7 +218,7 @@ def evaluate(
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data))
     manifest, cache = open_data(config)
     precision = best_precision()[0]
-    test_split = "val" if len(manifest.rows("val")) else "test"
+    test_split = "val" if manifest.holds("val") else "test"
     protocols = askable(protocols, manifest, test_split)
     if not protocols:
         return {}
@@ -246,10 +245,10 @@ def evaluate(
 
 def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> list[str]:
     """Those of the protocols that the data can answer; a line says which it cannot and why."""
-    rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
-    if not len(manifest.rows(test_split)):
+    if not manifest.holds(test_split):
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
+    rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
     kept = list(protocols)
     if not (manifest.label[rows] >= 0).all() and "classification" in kept:
         print(f"no classification: {manifest.file} has clips without a label")
