@@ -31,10 +31,12 @@ class RenderConfig:
 
     out: str | None = None
     objects: int | None = 1000
-    clips_per_object: int = 4
-    frames: int = 16
+    layout: str = "clips"
+    clips_per_object: int | None = None
+    frames: int | None = None
     size: int = 128
-    trajectory: str = "turntable"
+    trajectory: str | None = None
+    translated: bool = False
     seed: int = 0
     workers: int | None = None
     shard: str = "0/1"
