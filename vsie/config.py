@@ -104,6 +104,7 @@ class DataConfig:
 
     layout: str = "clips"
     root: str | None = None
+    need_root: bool = False
     size: int | None = None
     windows: int = 4
     frames: int = 2

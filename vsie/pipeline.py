@@ -70,6 +70,8 @@ def open_data(config: TrainConfig) -> tuple[Manifest, Frames | None]:
     data = config.data
     if data.layout not in LAYOUTS:
         raise ValueError(f"data.layout is {data.layout!r}, expected one of {', '.join(LAYOUTS)}")
+    if data.need_root and not data.root:
+        raise ValueError("data.root is missing: give the folder (or manifest) of the data, for example data.root=DIR")
     if data.layout == "3diebench":
         return open_views(data)
     manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))

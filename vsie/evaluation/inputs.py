@@ -59,8 +59,8 @@ class Features:
         invariant_dim: The first so many of the D dimensions are the invariant part, the rest the equivariant part.
         latents: (N, F, L) float64, what else is known of each frame, such as the hue of its light; None where nothing is.
         latent_names: Names of the L latents.
-        frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view V of
-            3DIEBench is where this is V); None where it is not.
+        frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view
+            V of 3DIEBench is where this is V); None where it is not.
     """
 
     image: np.ndarray
