@@ -216,6 +216,17 @@ class ExtractConfig:
 
 
 @dataclass
+class VerifyConfig:
+    """`tools/verify.py`. See `vsie.data.checksums.verify`."""
+
+    root: str = "???"
+    list: str = "???"
+    views: int = 50
+    rotations: str = "released"
+    workers: int | None = None
+
+
+@dataclass
 class BenchmarkConfig:
     """`tools/benchmark.py`."""
 
@@ -275,7 +286,7 @@ def compose(name: str, overrides: list[str]) -> Any:
     import hydra
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
-              "benchmark": BenchmarkConfig}[name]  # fmt: skip
+              "benchmark": BenchmarkConfig, "verify": VerifyConfig}[name]  # fmt: skip
     _register(name, schema)
     with _fresh_hydra():
         try:
