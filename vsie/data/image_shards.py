@@ -119,11 +119,11 @@ class ImageShards:
         def read(frames: np.ndarray) -> np.ndarray:
             pictures = np.empty((len(frames), self.side, self.side, 3), dtype=np.uint8)
             for place, frame in enumerate(frames):
-                where = f"{self._shard(row // self._per_shard)}, object {row}, view {self.number[begin + frame]}"
-                picture = three_die_bench.decode(self.encoded(row, int(frame)), where, swap_rb=self.swap_rb)
-                if picture.shape != pictures.shape[1:]:
-                    raise VideoError(f"{where}: an image of shape {picture.shape}, expected {pictures.shape[1:]}")
-                pictures[place] = picture
+                try:
+                    pictures[place] = three_die_bench.decode(self.encoded(row, int(frame)), "a view", swap_rb=self.swap_rb)
+                except (VideoError, ValueError):
+                    where = f"{self._shard(row // self._per_shard)}, object {row}, view {self.number[begin + frame]}"
+                    raise VideoError(f"{where}: not an image of {self.side} px that can be read whole") from None
             return pictures
 
         return Clip(
