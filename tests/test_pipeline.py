@@ -213,6 +213,8 @@ def test_covering_windows_hold_every_frame_once_where_they_can():
     for length, frames in ((17, 4), (9, 2), (5, 4)):
         assert set(covering(length, frames).flatten().tolist()) == set(range(length))
     assert covering(3, 4).tolist() == [[0, 1, 2, 2]]
+    assert set(np.diff(covering(60, 4, widest=5)).flatten().tolist()) == {5}
+    assert sorted(covering(60, 4, widest=5).flatten().tolist()) == list(range(60))
 
 
 def test_frames_in_context_come_back_in_order():

@@ -109,6 +109,7 @@ class DataConfig:
     windows: int = 4
     frames: int = 2
     spacing: list[int] = field(default_factory=lambda: [1, 12])
+    context: int | None = None
     cache: bool = True
     workers: int = 0
     allowed_skips: float = 0.01
@@ -463,7 +464,7 @@ def from_plain(config: Mapping[str, Any]) -> TrainConfig:
 
     made = fill(TrainConfig, config)
     for group, room in ROOMS.items():
-        values = getattr(made, group)
+        values = getattr(made, group, None)
         if values:
             known = components.options(components.find(room, values["name"])).items()
             defaults = {key: list(value) if isinstance(value, tuple) else value for key, (_, value) in known}

@@ -1,7 +1,8 @@
 """Features of clips: for evaluation (every frame of every clip) and for downstream use (`tools/extract.py`).
 
 A frame has two latents: encoded *alone* (T = 1), which image-level classification is asked of, and encoded *with its clip
-around it*, in windows shaped like those of training, which tracking is asked of. For a still encoder they are the same.
+around it*, in windows that may be longer than those of training, which tracking is asked of. For a still encoder they are
+the same.
 """
 
 from __future__ import annotations
@@ -77,15 +78,15 @@ def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:
     return Model(method.to(device).eval(), config)
 
 
-def covering(length: int, frames: int) -> np.ndarray:
-    """Windows (W, frames) of evenly spaced frames that together hold every frame of a clip, as training saw them.
+def covering(length: int, frames: int, widest: int | None = None) -> np.ndarray:
+    """Windows (W, frames) of evenly spaced frames that together hold every frame of a clip.
 
-    The spacing is the widest that fits. Where `frames` does not divide `length` the last windows share frames with others;
-    a clip shorter than a window gives one window that holds its last frame.
+    The spacing is the widest that fits and is not above `widest`, training's. Where `frames` does not divide `length` the last
+    windows share frames with others; a clip shorter than a window gives one window that holds its last frame.
     """
     if length <= frames:
         return np.minimum(np.arange(frames), length - 1)[None]
-    spacing = length // frames
+    spacing = length // frames if widest is None else min(length // frames, widest)
     block = spacing * frames
     starts = [base + offset for base in range(0, length - block + 1, block) for offset in range(spacing)]
     if length % block:
@@ -106,13 +107,16 @@ def encode(encoder: nn.Module, images: Tensor, *, precision: str = "32-true") ->
     return torch.cat(parts)
 
 
-def encode_clip(encoder: Encoder, video: Tensor, frames: int, *, precision: str = "32-true") -> tuple[Tensor, Tensor]:
+def encode_clip(
+    encoder: Encoder, video: Tensor, frames: int, *, widest: int | None = None, precision: str = "32-true"
+) -> tuple[Tensor, Tensor]:
     """Every step of clips (N, F, H, W, 3) uint8, alone and in context.
 
     Args:
         encoder: In eval mode.
         video: Clips of one length.
-        frames: T of the training windows.
+        frames: How many frames of a clip the encoder sees together; 1 for an encoder of stills.
+        widest: Largest number of frames from one of them to the next; None for what fits.
 
     Returns:
         Latents (N, S, D) of single frames and of steps in context; S = F for encoders of stride 1, else F // stride, and the
@@ -127,9 +131,10 @@ def encode_clip(encoder: Encoder, video: Tensor, frames: int, *, precision: str 
         return rearrange(alone, "(n s) 1 d -> n s d", n=count), context
     alone = encode(encoder, rearrange(video, "n f h w c -> (n f) 1 h w c"), precision=precision)
     alone = rearrange(alone, "(n f) 1 d -> n f d", n=count)
+    frames = min(frames, length)
     if frames == 1:
         return alone, alone
-    windows = torch.from_numpy(covering(length, frames))
+    windows = torch.from_numpy(covering(length, frames, widest))
     latents = encode(encoder, rearrange(video[:, windows], "n w t h w2 c -> (n w) t h w2 c"), precision=precision)
     latents = rearrange(latents, "(n w) t d -> n (w t) d", n=count)
     context = torch.empty_like(alone)
@@ -138,14 +143,14 @@ def encode_clip(encoder: Encoder, video: Tensor, frames: int, *, precision: str 
 
 
 def evaluation_features(
-    method: Method, dataset, *, frames: int, precision: str = "32-true", description: str = "features"
+    method: Method, dataset, *, frames: int, widest: int | None = None, precision: str = "32-true", description: str = "features"
 ) -> Features:
-    """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length)."""
+    """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length); see `encode_clip`."""
     encoder = method.encoder
     was_training = method.training
     method.eval()
     columns: dict[str, list] = {name: [] for name in ("image", "clip", "poses", "times", "labels", "objects", "clips", "paths")}
-    optional = {"latents": [], "frame_numbers": []}
+    columns |= {"latents": [], "frame_numbers": []}  # empty where they are not known
     batch = max(1, IMAGES // max(frames, len(dataset[0]["frames"])))  # clips are in memory whole
     for items in tqdm(list(_chunks(len(dataset), batch)), desc=description, unit="batch", mininterval=1):
         clips = [dataset[i] for i in items]
@@ -153,7 +158,7 @@ def evaluation_features(
         if len(lengths) > 1:
             raise ValueError(f"evaluation needs clips of one length, found {sorted(lengths)} frames, such as {clips[0]['path']}")
         video = torch.stack([torch.as_tensor(clip["frames"]) for clip in clips])
-        alone, context = encode_clip(encoder, video, frames, precision=precision)
+        alone, context = encode_clip(encoder, video, frames, widest=widest, precision=precision)
         times = torch.stack([torch.as_tensor(clip["times"]) for clip in clips]).double()
         still = torch.eye(4).expand(video.shape[1], 4, 4)  # where no pose is known, none is asked for later
         poses = torch.stack([torch.as_tensor(clip.get("poses", still)) for clip in clips]).double()
@@ -161,7 +166,7 @@ def evaluation_features(
             if key in clips[0]:
                 known = torch.stack([clip[key] for clip in clips])
                 # a step of several frames has the latents of the one in its middle
-                optional[name].append(known[:, encoder.stride // 2 :: encoder.stride][:, : alone.shape[1]].numpy())
+                columns[name].append(known[:, encoder.stride // 2 :: encoder.stride][:, : alone.shape[1]].numpy())
         if encoder.stride > 1:
             usable = times.shape[1] - times.shape[1] % encoder.stride
             instants = encoder.step_times(times[:, :usable])
@@ -174,8 +179,7 @@ def evaluation_features(
             columns[name].append(np.array([int(clip[key]) for clip in clips], dtype=np.int64))
         columns["paths"] += [str(clip["path"]) for clip in clips]
     method.train(was_training)
-    arrays = {name: np.concatenate(values) for name, values in columns.items() if name != "paths"}
-    arrays |= {name: np.concatenate(values) for name, values in optional.items() if values}
+    arrays = {name: np.concatenate(values) for name, values in columns.items() if name != "paths" and values}
     names = tuple(dataset.manifest.latent_names) if "latents" in arrays else ()
     return Features(**arrays, paths=columns["paths"], invariant_dim=method.split.invariant, latent_names=names)
 

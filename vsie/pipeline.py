@@ -262,10 +262,11 @@ def evaluate(
     splits = {}
     for name, split in (("train", "train"), ("test", test_split)):
         splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
-    trained = feature_set(run, model.method, splits, config.data.frames, precision, "features")
+    window = context(config, model.encoder.stride)
+    trained = feature_set(run, model.method, splits, window, precision, "features")
     torch.manual_seed(config.seed)
     initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
-    untrained = feature_set(run, initial, splits, config.data.frames, precision, "random-init")
+    untrained = feature_set(run, initial, splits, window, precision, "random-init")
     del initial
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
@@ -297,7 +298,22 @@ def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> li
     return kept
 
 
-def feature_set(run: Path, method: Method, splits, frames: int, precision: str, name: str):
+def context(config: TrainConfig, stride: int) -> tuple[int, int]:
+    """How many frames of a clip the encoder sees together in evaluation, and the largest number of frames between two of them.
+
+    An encoder that was trained on stills sees stills.
+
+    Raises:
+        ValueError: `data.context` is no multiple of the encoder's stride.
+    """
+    data = config.data
+    frames = 1 if data.frames == 1 else data.context or data.frames
+    if frames < 1 or (frames > 1 and frames % stride):
+        raise ValueError(f"data.context is {frames}, expected 1 or a multiple of encoder.stride {stride}")
+    return frames, data.spacing[1]
+
+
+def feature_set(run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str):
     """Features of the splits, computed once per (weights, clips): kept in the run's folder."""
     digest = hashlib.sha256()
     for tensor in method.encoder.state_dict().values():
@@ -306,13 +322,13 @@ def feature_set(run: Path, method: Method, splits, frames: int, precision: str, 
     for split, dataset in splits.items():
         key = digest.copy()
         changed = Path(dataset.manifest.file).stat().st_mtime_ns
-        key.update(f"{dataset.manifest.file} {changed} {split} {len(dataset)} {frames} {precision}".encode())
+        key.update(f"{dataset.manifest.file} {changed} {split} {len(dataset)} {window} {precision}".encode())
         if dataset.manifest.unordered:  # held-out rotations have the same index files
             key.update("\0".join(dataset.manifest.path).encode())
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
         stored = load_features(file)
         if stored is None:
-            options = dict(frames=frames, precision=precision, description=f"{name} {split}")
+            options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}")
             stored = features.evaluation_features(method, dataset, **options)
             for old in file.parent.glob(f"{name}-{split}-*.npz"):
                 old.unlink()

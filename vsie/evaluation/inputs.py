@@ -57,8 +57,8 @@ class Features:
         clips: (N,) number of the clip within its object.
         paths: N paths.
         invariant_dim: The first so many of the D dimensions are the invariant part, the rest the equivariant part.
-        latents: (N, F, L) float64, what else is known of each frame, such as the hue of its light; None where nothing is.
-        latent_names: Names of the L latents.
+        latents: (N, F, L) what the scene was drawn from beside the pose (hues in turns, angles in radians), or None.
+        latent_names: L names, such as ``floor_hue``.
         frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view
             V of 3DIEBench is where this is V); None where it is not.
     """
