@@ -8,8 +8,9 @@ What it gives is what videos give: an object is one clip, whose frames are its v
 frame, which are any of its views. Nothing downstream knows the difference but by `Manifest.unordered`.
 
 Rotations are extrinsic xyz Euler angles, ``R = Rz(c) Ry(b) Rx(a)``; the camera stands still. 3DIEBench-T moves objects in their
-own frame, ``x_world = R (x_object + t)``. On disk red and blue are swapped, since an RGB array went to OpenCV's writer. Published
-results and SIE's normalisation are for the files as they are; `swap_rb` undoes it.
+own frame, ``x_world = R (x_object + t)``. In the release red and blue are probably swapped: the script that made it gave RGB
+arrays to OpenCV's BGR writer. Published results and SIE's normalisation are for the files as they are; `swap_rb` undoes it.
+What we render is not swapped.
 
 Without index files the folder is read like an ImageFolder, all its objects and every fifth one of a class in the split val: a
 part of a download is enough for a quick look.

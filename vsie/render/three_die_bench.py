@@ -10,7 +10,8 @@
 
 With meshes from ShapeNet <class> is the synset. Beside these stand render.json, classes.txt and dataset.json of ours. A view
 is drawn from a random stream of its own, keyed by (seed, object, view), so views are made in any order, and again after an
-interruption, with the same bytes. Both files of a view are whole or not there; the image is written last.
+interruption, with the same bytes. Both files of a view are whole or not there; the image is written last. Red is red (in the
+release it is probably blue, see `vsie.data.three_die_bench`).
 """
 
 from __future__ import annotations
