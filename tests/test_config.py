@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from vsie import components
-from vsie.config import CONFIGS, compose, from_plain, to_plain
+from vsie.config import CONFIGS, AugmentConfig, compose, from_plain, to_plain
 from vsie.model import build_method
 
 
@@ -20,9 +21,54 @@ def run(tools, tool: str, *arguments: str, **options) -> subprocess.CompletedPro
 def test_every_experiment_and_data_config_composes():
     for group in ("experiment", "data"):
         for file in (CONFIGS / group).glob("*.yaml"):
-            more = ["data.root=somewhere"] if file.stem == "videos" else []
-            config = compose("train", [f"{group}={file.stem}", *more])
-            assert config.trainer.images > 0
+            assert compose("train", [f"{group}={file.stem}"]).trainer.images > 0
+
+
+@pytest.mark.parametrize("choice", ["data=videos", *(f"experiment=3diebench_{name}" for name in ("sie", "128", "vsie"))])
+def test_what_needs_data_never_renders_in_their_place(choice):
+    from vsie.pipeline import open_data
+
+    with pytest.raises(ValueError, match="data.root is missing"):
+        open_data(compose("train", [choice]))
+
+
+@pytest.mark.parametrize("name, views, images_a_step, epochs, objects_a_step", [
+    ("3diebench_sie", 2, 2048, 2000, 1024), ("3diebench_128", 2, 2048, 1000, 1024), ("3diebench_vsie", 8, 2048, None, 256),
+])  # fmt: skip
+def test_the_recipes_on_3diebench_are_those_published(name, views, images_a_step, epochs, objects_a_step):
+    """Budget, batch, optimiser and network of SIE; ours has as many images a step and in all as the recipe at 128 px."""
+    config = compose("train", [f"experiment={name}", "data.root=DIR"])
+    data, trainer = config.data, config.trainer
+    assert data.layout == "3diebench" and (data.windows, data.frames) == (views, 1) and trainer.batch == objects_a_step
+    assert trainer.batch * data.windows == images_a_step
+    steps = trainer.images / images_a_step
+    assert steps == (epochs or 1000) * (41_920 // 1024)
+    assert data.size == (None if name == "3diebench_sie" else 128)
+    method = build_method(to_plain(config))
+    assert (method.split.invariant, method.split.equivariant) == (256, 256)
+    assert method.invariant_projector(torch.zeros(2, 256)).shape[-1] == 1024
+    torch.testing.assert_close(method.encoder.mean.flatten(), torch.tensor([0.5016, 0.5037, 0.5060]))
+    torch.testing.assert_close(method.encoder.std.flatten(), torch.tensor([0.1030, 0.0999, 0.0969]))
+    assert data.augment == AugmentConfig()
+    if epochs:
+        assert (trainer.optimiser, trainer.learning_rate, trainer.schedule, trainer.warmup, trainer.weight_decay) == (
+            "adam", 1e-3, "constant", 0.0, 1e-6
+        )  # fmt: skip
+        names = ("invariance", "equivariance", "variance", "predicted_variance", "covariance")
+        assert [method.weights[name] for name in names] == [10, 4.5, 10, 10, 1]
+        assert (config.conditioning.encoding, config.conditioning.centred) == ("quaternion_raw", False)
+
+
+def test_another_method_can_be_run_with_the_same_recipe():
+    config = compose("train", ["experiment=3diebench_128", "data.root=DIR", "method=vicreg"])
+    assert config.method["name"] == "vicreg" and config.trainer.optimiser == "adam" and config.data.size == 128
+
+
+def test_options_that_came_after_a_run_have_the_defaults_with_which_it_was_made():
+    config = compose("train", ["method=sie"])
+    plain = to_plain(config)
+    del plain["data"]["bench"], plain["data"]["layout"], plain["trainer"]["optimiser"], plain["encoder"]["mean"]
+    assert from_plain(plain) == config
 
 
 def test_every_component_has_a_yaml_and_builds():

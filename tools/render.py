@@ -2,6 +2,7 @@
 
     python tools/render.py out=data/tiny objects=32 clips_per_object=2 size=64    # seconds, on any machine
     python tools/render.py out=data/turntable objects=5000 size=128 workers=8     # Ctrl-C, then again: it continues
+    python tools/render.py out=data/bench layout=3diebench objects=5000 size=128  # 50 views of each, as 3DIEBench is released
     python tools/render.py sheet=sheet.png                                        # a look at all families
 
 On many machines give each its part: shard=0/4 ... shard=3/4 with the same out. See configs/render.yaml for all keys.
@@ -26,10 +27,12 @@ def main(config: RenderConfig) -> None:
     manifest = render_dataset(
         out=config.out,
         objects=config.objects,
+        layout=config.layout,
         clips_per_object=config.clips_per_object,
         frames=config.frames,
         size=config.size,
         trajectory=config.trajectory,
+        translated=config.translated,
         seed=config.seed,
         workers=config.workers,
         shard=parse_shard(config.shard),

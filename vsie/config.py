@@ -31,10 +31,12 @@ class RenderConfig:
 
     out: str | None = None
     objects: int | None = 1000
-    clips_per_object: int = 4
-    frames: int = 16
+    layout: str = "clips"
+    clips_per_object: int | None = None
+    frames: int | None = None
     size: int = 128
-    trajectory: str = "turntable"
+    trajectory: str | None = None
+    translated: bool = False
     seed: int = 0
     workers: int | None = None
     shard: str = "0/1"
@@ -78,10 +80,31 @@ class AugmentConfig:
 
 
 @dataclass
+class BenchConfig:
+    """A folder in 3DIEBench's layout; see `vsie.data.three_die_bench`.
+
+    Args:
+        views: Views that every object has to have.
+        rotations: ``released``: Euler angles within 90 degrees; ``ood``: beyond them; ``any``.
+        swap_rb: Change red and blue.
+        objects: Only about so many objects, for a quick look.
+        ood: A folder with held-out rotations of the objects of the split val, which take the place of theirs.
+    """
+
+    views: int = 50
+    rotations: str = "released"
+    swap_rb: bool = False
+    objects: int | None = None
+    ood: str | None = None
+
+
+@dataclass
 class DataConfig:
     """Where clips come from and how windows are cut from them."""
 
+    layout: str = "clips"
     root: str | None = None
+    need_root: bool = False
     size: int | None = None
     windows: int = 4
     frames: int = 2
@@ -90,6 +113,7 @@ class DataConfig:
     cache: bool = True
     workers: int = 0
     allowed_skips: float = 0.01
+    bench: BenchConfig = field(default_factory=BenchConfig)
     render: RenderedData = field(default_factory=RenderedData)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -112,10 +136,12 @@ class TrainerConfig:
         images: Budget: images seen in all, whatever their arrangement in windows.
         batch: Objects per step over all processes.
         accumulate: Micro-batches per step; statistics are then over each micro-batch.
-        learning_rate: AdamW's, after warm-up.
+        optimiser: ``adamw`` (betas .9 and .95, weight decay on matrices only, apart from the gradient), or ``adam`` (betas .9 and
+            .999, weight decay on all and within the gradient: as the papers of the 3DIEBench line train).
+        learning_rate: The optimiser's, after warm-up.
         schedule: ``cosine`` to zero, or ``constant``.
         warmup: Share of the steps with a linear warm-up.
-        weight_decay: AdamW's, on matrices only.
+        weight_decay: The optimiser's.
         precision: ``auto`` (by the hardware), ``32-true`` or ``bf16-mixed`` (the encoder in bfloat16).
         accelerator: Fabric's.
         devices: Fabric's.
@@ -129,6 +155,7 @@ class TrainerConfig:
     images: int = 1_000_000
     batch: int = 64
     accumulate: int = 1
+    optimiser: str = "adamw"
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     warmup: float = 0.05
@@ -168,6 +195,7 @@ class EvaluateConfig:
     protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
     out: str | None = None
     data: str | None = None
+    ood: str | None = None
     seed: int = 0
     overwrite: bool = False
 
@@ -186,6 +214,17 @@ class ExtractConfig:
     size: int | None = None
     batch: int = 16
     overwrite: bool = False
+
+
+@dataclass
+class VerifyConfig:
+    """`tools/verify.py`. See `vsie.data.checksums.verify`."""
+
+    root: str = "???"
+    list: str = "???"
+    views: int = 50
+    rotations: str = "released"
+    workers: int | None = None
 
 
 @dataclass
@@ -248,7 +287,7 @@ def compose(name: str, overrides: list[str]) -> Any:
     import hydra
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
-              "benchmark": BenchmarkConfig}[name]  # fmt: skip
+              "benchmark": BenchmarkConfig, "verify": VerifyConfig}[name]  # fmt: skip
     _register(name, schema)
     with _fresh_hydra():
         try:
@@ -408,7 +447,12 @@ def _explain(error: Exception, name: str, overrides: list[str] | None = None) ->
 
 
 def from_plain(config: Mapping[str, Any]) -> TrainConfig:
-    """A training config from the plain dicts that `to_plain` gave."""
+    """A training config from the plain dicts that `to_plain` gave.
+
+    Options that did not exist yet when a config was kept have their defaults: that is how the run was made.
+    """
+
+    from vsie import components
 
     def fill(schema: type, values: Mapping[str, Any]) -> Any:
         found = {}
@@ -418,4 +462,12 @@ def from_plain(config: Mapping[str, Any]) -> TrainConfig:
                 found[entry.name] = fill(inner, values[entry.name]) if dataclasses.is_dataclass(inner) else values[entry.name]
         return schema(**found)
 
-    return fill(TrainConfig, config)
+    made = fill(TrainConfig, config)
+    for group, room in ROOMS.items():
+        values = getattr(made, group, None)
+        if values:
+            known = components.options(components.find(room, values["name"])).items()
+            defaults = {key: list(value) if isinstance(value, tuple) else value for key, (_, value) in known}
+            defaults = {key: value for key, value in defaults.items() if value is not inspect.Parameter.empty}
+            setattr(made, group, values | {key: value for key, value in defaults.items() if key not in values})
+    return made

@@ -150,7 +150,8 @@ def evaluation_features(
     was_training = method.training
     method.eval()
     columns: dict[str, list] = {name: [] for name in ("image", "clip", "poses", "times", "labels", "objects", "clips", "paths")}
-    batch = max(1, IMAGES // frames)
+    columns |= {"latents": [], "frame_numbers": []}  # empty where they are not known
+    batch = max(1, IMAGES // max(frames, len(dataset[0]["frames"])))  # clips are in memory whole
     for items in tqdm(list(_chunks(len(dataset), batch)), desc=description, unit="batch", mininterval=1):
         clips = [dataset[i] for i in items]
         lengths = {len(clip["frames"]) for clip in clips}
@@ -161,6 +162,11 @@ def evaluation_features(
         times = torch.stack([torch.as_tensor(clip["times"]) for clip in clips]).double()
         still = torch.eye(4).expand(video.shape[1], 4, 4)  # where no pose is known, none is asked for later
         poses = torch.stack([torch.as_tensor(clip.get("poses", still)) for clip in clips]).double()
+        for name, key in (("latents", "latents"), ("frame_numbers", "numbers")):
+            if key in clips[0]:
+                known = torch.stack([clip[key] for clip in clips])
+                # a step of several frames has the latents of the one in its middle
+                columns[name].append(known[:, encoder.stride // 2 :: encoder.stride][:, : alone.shape[1]].numpy())
         if encoder.stride > 1:
             usable = times.shape[1] - times.shape[1] % encoder.stride
             instants = encoder.step_times(times[:, :usable])
@@ -173,8 +179,9 @@ def evaluation_features(
             columns[name].append(np.array([int(clip[key]) for clip in clips], dtype=np.int64))
         columns["paths"] += [str(clip["path"]) for clip in clips]
     method.train(was_training)
-    arrays = {name: np.concatenate(values) for name, values in columns.items() if name != "paths"}
-    return Features(**arrays, paths=columns["paths"], invariant_dim=method.split.invariant)
+    arrays = {name: np.concatenate(values) for name, values in columns.items() if name != "paths" and values}
+    names = tuple(dataset.manifest.latent_names) if "latents" in arrays else ()
+    return Features(**arrays, paths=columns["paths"], invariant_dim=method.split.invariant, latent_names=names)
 
 
 def _chunks(count: int, size: int) -> Iterator[range]:

@@ -16,11 +16,13 @@ import yaml
 
 from vsie import checkpoint, features
 from vsie import pose as geometry
-from vsie.config import AugmentConfig, RenderedData, TrainConfig, to_plain
+from vsie.config import AugmentConfig, DataConfig, RenderedData, TrainConfig, from_plain, to_plain
 from vsie.data import manifest as manifests
+from vsie.data import three_die_bench
 from vsie.data.augment import Augment
 from vsie.data.clips import ClipsDataset
 from vsie.data.frame_cache import FrameCache
+from vsie.data.image_shards import ImageShards
 from vsie.data.manifest import Manifest
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
@@ -42,8 +44,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vsie"
 
 
-def rendered(options: RenderedData) -> Path:
-    """The manifest of the data set that `options` describe, rendered if it is not in the cache (or only in part)."""
+def rendered(options: RenderedData, layout: str = "clips") -> Path:
+    """The manifest (layout ``3diebench``: the folder) of the data set that `options` describe, rendered if it is not in the
+    cache (or only in part)."""
     from vsie.render import families
     from vsie.render.dataset import render_dataset
 
@@ -51,17 +54,45 @@ def rendered(options: RenderedData) -> Path:
     workers = values.pop("workers")
     chosen = values["families"] or list(families.TURNTABLE_FAMILIES)
     values["families"] = chosen
+    if layout != "clips":  # the names of folders that are there already stay as they are
+        values["layout"] = layout
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{options.trajectory}-{options.size}px-{options.objects}x{options.clips_per_object}x{options.frames}-{digest}"
     return render_dataset(out=cache_folder() / "rendered" / name, workers=workers, **values)
 
 
-def open_data(config: TrainConfig) -> tuple[Manifest, FrameCache | None]:
-    """The manifest, and the cache of decoded frames when asked for, of a training config."""
+LAYOUTS = ("clips", "3diebench")
+Frames = FrameCache | ImageShards | three_die_bench.ViewSource  # what clips are read from in place of videos
+
+
+def open_data(config: TrainConfig) -> tuple[Manifest, Frames | None]:
+    """The manifest of a training config, and what its frames are read from; None for the videos themselves."""
     data = config.data
+    if data.layout not in LAYOUTS:
+        raise ValueError(f"data.layout is {data.layout!r}, expected one of {', '.join(LAYOUTS)}")
+    if data.need_root and not data.root:
+        raise ValueError("data.root is missing: give the folder (or manifest) of the data, for example data.root=DIR")
+    if data.layout == "3diebench":
+        return open_views(data)
     manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))
     manifest.rows("train")  # a manifest without any is refused here, before anything is decoded
     return manifest, open_cache(manifest, data.size) if data.cache else None
+
+
+def open_views(data: DataConfig) -> tuple[Manifest, Frames]:
+    """The objects of a folder in 3DIEBench's layout, rendered when none is given, and their views: in shards if `data.cache`."""
+    bench = data.bench
+    root = Path(data.root) if data.root else rendered(data.render, "3diebench")
+    manifest = three_die_bench.load(root, objects=bench.objects, ood=bench.ood)
+    views = bench.views if data.root else data.render.clips_per_object
+    source = three_die_bench.ViewSource(
+        manifest, views=views, rotations=bench.rotations, size=data.size, swap_rb=bench.swap_rb
+    )
+    if not data.cache:
+        return manifest, source
+    what = json.dumps([str(root.resolve()), bench.objects, bench.ood and str(Path(bench.ood).resolve()), views, bench.rotations])
+    name = f"{root.name}-{data.size or 'full'}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    return manifest, ImageShards.build(source, cache_folder() / "shards" / name)
 
 
 def open_cache(manifest: Manifest, size: int | None) -> FrameCache:
@@ -71,7 +102,7 @@ def open_cache(manifest: Manifest, size: int | None) -> FrameCache:
     return FrameCache.build(manifest, folder, size=size)
 
 
-def windows(config: TrainConfig, manifest: Manifest, cache: FrameCache | None, run: Path | None, step_times) -> WindowsDataset:
+def windows(config: TrainConfig, manifest: Manifest, cache: Frames | None, run: Path | None, step_times) -> WindowsDataset:
     """The training data set of a config."""
     data = config.data
     if len(data.spacing) != 2:
@@ -170,7 +201,7 @@ def check_claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:
     if checkpoint.locate(run, missing_ok=True):
         if resume == "never":
             raise FileExistsError(f"{run} holds a run already; give another out=, or resume=auto to go on with it")
-        before, now = flatten(checkpoint.read_config(run)), flatten(plain)
+        before, now = flatten(to_plain(from_plain(checkpoint.read_config(run)))), flatten(plain)
         different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key not in FREE]
         if different:
             key = different[0]
@@ -192,7 +223,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def evaluate(
     run: Path, *, config: TrainConfig | None = None, protocols: Sequence[str] = suite.PROTOCOLS, out: Path | None = None,
-    data: str | None = None, seed: int = 0, device: torch.device | str = "cpu",
+    data: str | None = None, ood: str | None = None, seed: int = 0, device: torch.device | str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Features once (cached in the run), then what each part knows: prints a table, writes metrics.json and the pictures.
 
@@ -202,20 +233,25 @@ def evaluate(
         protocols: Which of classification, pose, tracking.
         out: Where results go; None for the run's folder.
         data: Another manifest to judge on (with splits train, for the probes, and val); None for the run's own.
+        ood: For a run on the layout of 3DIEBench: held-out rotations that take the place of the val views; see `BenchConfig`.
         seed: Of probes and pairs.
         device: Where features are computed.
 
     Returns:
         The flat metrics.
     """
-    from vsie.config import from_plain
-    from vsie.report import write_report
+    from vsie.report import published, write_report
 
     model = features.load(run, device=device)
     config = config or from_plain(model.config)
     out = out or run
     if data:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data))
+    if ood:
+        if config.data.layout != "3diebench":
+            raise ValueError(f"ood={ood}: {run} was not trained on data in 3DIEBench's layout (data.layout={config.data.layout})")
+        bench = dataclasses.replace(config.data.bench, ood=ood)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, bench=bench))
     manifest, cache = open_data(config)
     precision = best_precision()[0]
     test_split = "val" if manifest.holds("val") else "test"
@@ -240,6 +276,8 @@ def evaluate(
     )  # fmt: skip
     axis_of = torch.eye(4)[None] if deltas is None else deltas
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of)
+    if config.data.layout == "3diebench":
+        published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)
     return result.metrics
 
 
@@ -284,6 +322,8 @@ def feature_set(run: Path, method: Method, splits, window: tuple[int, int], prec
         key = digest.copy()
         changed = Path(dataset.manifest.file).stat().st_mtime_ns
         key.update(f"{dataset.manifest.file} {changed} {split} {len(dataset)} {window} {precision}".encode())
+        if dataset.manifest.unordered:  # held-out rotations have the same index files
+            key.update("\0".join(dataset.manifest.path).encode())
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
         stored = load_features(file)
         if stored is None:
@@ -299,7 +339,9 @@ def feature_set(run: Path, method: Method, splits, window: tuple[int, int], prec
 def save_features(file: Path, values) -> None:
     """Write `Features` to an .npz, atomically."""
     columns = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
-    columns["paths"] = np.array(columns["paths"], dtype=np.str_)
+    columns = {name: value for name, value in columns.items() if value is not None}
+    for name in ("paths", "latent_names"):
+        columns[name] = np.array(columns[name], dtype=np.str_)
     with atomic_path(file) as temporary:
         np.savez(temporary, **columns)
 
@@ -311,5 +353,6 @@ def load_features(file: Path):
     with np.load(file) as stored:
         columns = {name: stored[name] for name in stored.files}
     columns["paths"], columns["invariant_dim"] = columns["paths"].tolist(), int(columns["invariant_dim"])
+    columns["latent_names"] = tuple(columns["latent_names"].tolist()) if "latent_names" in columns else ()
     return Features(**columns)
 

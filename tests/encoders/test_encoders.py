@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vsie import components
+from vsie.encoders.frame import Frame
 
 CASES = [
     ("frame", dict(widths=(8, 16), depths=(1,), dim=32)),
@@ -80,3 +81,14 @@ def test_unknown_names_tell_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'r3d_18'"):
         components.build("encoders", "torchvision", backbone="r3d18")
 
+
+def test_images_are_normalised_by_the_given_mean_and_std():
+    torch.manual_seed(0)
+    plain, other = Frame(dim=8), Frame(dim=8, mean=(0.5016, 0.5037, 0.5060), std=(0.1030, 0.0999, 0.0969))
+    other.load_state_dict(plain.state_dict())  # neither is a weight
+    clip = torch.rand(2, 3, 1, 32, 32)
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in ((0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969)))
+    same = (clip - mean) / std * 0.25 + 0.5
+    torch.testing.assert_close(other.eval()(clip), plain.eval()(same), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="encoder.std is"):
+        Frame(std=(0.1, 0.0, 0.1))

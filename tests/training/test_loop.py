@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import signal
@@ -180,3 +181,21 @@ def test_bad_options_are_named(clips, tmp_path, option, message):
     more = ["trainer.accumulate=2"] if "batch" in option else []
     with pytest.raises(ValueError, match=message):
         pipeline.train(compose("train", overrides(clips, tmp_path / "run", option, *more)))
+
+
+def test_adam_is_torchs_own_with_weight_decay_on_everything():
+    """As the 3DIEBench papers train: betas .9 and .999, weight decay within the gradient, biases too."""
+    torch.manual_seed(0)
+    first = torch.nn.Linear(4, 3)
+    second = copy.deepcopy(first)
+    ours = Trainer(optimiser="adam", learning_rate=1e-2, weight_decay=0.1).build_optimiser(first)
+    theirs = torch.optim.Adam(second.parameters(), lr=1e-2, betas=(0.9, 0.999), weight_decay=0.1)
+    for _ in range(3):
+        for module, optimiser in ((first, ours), (second, theirs)):
+            optimiser.zero_grad()
+            module(torch.ones(2, 4)).square().sum().backward()
+            optimiser.step()
+    assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
+    assert isinstance(Trainer().build_optimiser(first), torch.optim.AdamW)
+    with pytest.raises(ValueError, match="trainer.optimiser is 'sgd', expected adamw or adam"):
+        Trainer(optimiser="sgd")

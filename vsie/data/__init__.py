@@ -1,4 +1,4 @@
-"""Videos on disk to batches: manifest, decoding, frame cache, windows, sampler, augmentation.
+"""Videos and 3DIEBench on disk to batches: manifest, decoding, caches, windows, sampler, augmentation.
 
 >>> manifest = load("data/manifest.csv")
 >>> cache = FrameCache.build(manifest, "data/frames")
@@ -10,6 +10,7 @@
 from vsie.data.clips import ClipsDataset, collate
 from vsie.data.decode import VideoError, VideoInfo, decode, probe
 from vsie.data.frame_cache import FrameCache
+from vsie.data.image_shards import ImageShards
 from vsie.data.manifest import Manifest, load
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import SkippedError, WindowsDataset
@@ -17,6 +18,7 @@ from vsie.data.windows import SkippedError, WindowsDataset
 __all__ = [
     "ClipsDataset",
     "FrameCache",
+    "ImageShards",
     "Manifest",
     "SkippedError",
     "StepSampler",

@@ -18,7 +18,7 @@ class ClipsDataset(Dataset):
     """The clips of a split, whole and in the order of the manifest.
 
     Item i is a dict of frames uint8 (T, H, W, 3); times float64 (T,); label int64, -1 without; object int64, index into
-    `manifest.objects`; clip int64; path, str, as in the manifest; and, where the clip has poses, poses float32 (T, 4, 4).
+    `manifest.objects`; clip int64; path, str, as in the manifest; where the clip has poses, poses float32 (T, 4, 4).
     A video that cannot be read is a VideoError: an evaluation on fewer clips would be another one.
 
     Args:
@@ -62,6 +62,10 @@ class ClipsDataset(Dataset):
             }
             if clip.poses is not None:
                 item["poses"] = torch.from_numpy(clip.poses.astype(np.float32))
+            if clip.latents is not None:
+                item["latents"] = torch.from_numpy(np.array(clip.latents))
+            if clip.numbers is not None:
+                item["numbers"] = torch.from_numpy(np.array(clip.numbers, dtype=np.int64))
         return item
 
 

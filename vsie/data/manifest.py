@@ -41,6 +41,8 @@ class Manifest:
         pose_path: Pose files as they were written, str (N,); empty where there is none.
         objects: Names of the objects in the order of their first row, str (O,).
         classes: Names of the classes; the numbers themselves where there is no classes.txt.
+        latent_names: Names of what else is known of each frame, such as the hue of its light; empty where nothing is.
+        unordered: Whether the frames of a clip are views in no order of their own, as in `three_die_bench`.
     """
 
     file: Path
@@ -53,6 +55,8 @@ class Manifest:
     pose_path: np.ndarray
     objects: np.ndarray
     classes: tuple[str, ...]
+    latent_names: tuple[str, ...] = ()
+    unordered: bool = False
 
     def __len__(self) -> int:
         return len(self.path)

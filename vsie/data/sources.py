@@ -21,12 +21,16 @@ class Clip:
         poses: Object in camera, float64 (N, 4, 4); None where there are none.
         read: Frames by number, int (M,), to uint8 (M, H, W, 3).
         close: What ends it; None where nothing has to.
+        latents: What else is known of each frame, float64 (N, L), named by `Manifest.latent_names`; None where nothing is.
+        numbers: The frames' numbers on disk, int64 (N,), where their order is another; None where it is not.
     """
 
     times: np.ndarray
     poses: np.ndarray | None
     read: Callable[[np.ndarray], np.ndarray]
     close: Callable[[], None] | None = None
+    latents: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.times)

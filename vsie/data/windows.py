@@ -36,6 +36,7 @@ class _Window(NamedTuple):
     pictures: np.ndarray  # (T, H, W, 3)
     times: np.ndarray  # (N,) of the whole clip
     poses: np.ndarray | None  # (N, 4, 4) of the whole clip
+    latents: np.ndarray | None  # (T, L)
 
 
 class _Lost(Exception):
@@ -102,8 +103,8 @@ class WindowsDataset(Dataset):
 
     Item i is a dict of
         clips uint8 (V, T, H, W, 3); times float64 (V, S), seconds in the clip; clip int64 (V,), number of the clip within
-        the object; label int64, -1 without; object int64, index into `manifest.objects`; and, where the manifest has poses,
-        poses float32 (V, S, 4, 4), object in camera.
+        the object; label int64, -1 without; object int64, index into `manifest.objects`; where the manifest has poses,
+        poses float32 (V, S, 4, 4), object in camera; where more is known of its frames, latents float32 (V, T, L).
     S = T, or what `step_times` gives. `__getitems__` gives a whole batch, collated, which is how to be fast.
 
     Args:
@@ -209,6 +210,8 @@ class WindowsDataset(Dataset):
                 query = asked.flatten(0, 1).numpy()
                 poses = poses_at(windows, query)
             batch["poses"] = poses.to(torch.float32).unflatten(0, shape)
+        if windows[0].latents is not None:
+            batch["latents"] = torch.from_numpy(np.stack([window.latents for window in windows])).float().unflatten(0, shape)
         batch["times"] = asked
         return batch
 
@@ -262,13 +265,16 @@ class WindowsDataset(Dataset):
                 raise _Lost(row, str(error)) from error
             pictures = pictures.reshape(*numbers.shape, *pictures.shape[1:])
             for place, mine, frames in zip(places, numbers, pictures, strict=True):
-                windows[place] = _Window(row, mine, frames, clip.times, clip.poses)
+                latents = None if clip.latents is None else clip.latents[mine]
+                windows[place] = _Window(row, mine, frames, clip.times, clip.poses, latents)
         return [windows[place] for place in range(self.windows)]
 
     def _place(self, rng: np.random.Generator, row: int, length: int, count: int, common: int | None) -> np.ndarray:
         """Frame numbers (count, T) of `count` windows that do not overlap, in a clip of `length` frames."""
         low, high = self.spacing
         gaps = self.frames - 1
+        if not gaps and self.manifest.unordered and length >= count:  # any of the views, not windows of a line
+            return rng.permutation(length)[:count, None]
         need = count * (gaps * low + 1)
         if length < need:
             raise ValueError(

@@ -26,6 +26,8 @@ class Frame(Encoder):
         widths: Channels of the small backbone's stages.
         depths: Blocks of the small backbone's stages after the stem.
         norm: ``batch`` or ``group`` (small backbone only).
+        mean: Per channel, subtracted from images in [0, 1].
+        std: Per channel, by which they are then divided.
     """
 
     stride = 1
@@ -42,8 +44,14 @@ class Frame(Encoder):
         widths: tuple[int, ...] = (16, 32, 64, 128, 256),
         depths: tuple[int, ...] = (1, 1, 1, 1),
         norm: str = "batch",
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.25, 0.25, 0.25),
     ) -> None:
         super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != 3 or (name == "std" and min(values) <= 0):
+                raise ValueError(f"encoder.{name} is {list(values)}, expected one number a channel, three (std: above 0)")
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
         if backbone == "small":
             self.backbone = SmallResNet(widths=widths, depths=depths, norm=norm)
             features = self.backbone.dim
@@ -60,7 +68,7 @@ class Frame(Encoder):
         """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
         self.check(clip)
         images = rearrange(clip, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        features = self.backbone((images - 0.5) / 0.25)
+        features = self.backbone((images - self.mean) / self.std)
         if features.dim() == 4:
             features = features.float().mean((2, 3))
         latents = rearrange(self.head(features), "(b t) d -> b t d", b=len(clip))

@@ -57,6 +57,10 @@ class Features:
         clips: (N,) number of the clip within its object.
         paths: N paths.
         invariant_dim: The first so many of the D dimensions are the invariant part, the rest the equivariant part.
+        latents: (N, F, L) what the scene was drawn from beside the pose (hues in turns, angles in radians), or None.
+        latent_names: L names, such as ``floor_hue``.
+        frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view
+            V of 3DIEBench is where this is V); None where it is not.
     """
 
     image: np.ndarray
@@ -68,6 +72,9 @@ class Features:
     clips: np.ndarray
     paths: Sequence[str]
     invariant_dim: int
+    latents: np.ndarray | None = None
+    latent_names: Sequence[str] = ()
+    frame_numbers: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or 0 in self.image.shape:
@@ -77,6 +84,10 @@ class Features:
             "clip": (number, frames, dims), "poses": (number, frames, 4, 4), "times": (number, frames),
             "labels": (number,), "objects": (number,), "clips": (number,),
         }  # fmt: skip
+        if self.latents is not None or self.latent_names:
+            expected["latents"] = (number, frames, len(self.latent_names))
+        if self.frame_numbers is not None:
+            expected["frame_numbers"] = (number, frames)
         for name, shape in expected.items():
             found = np.shape(getattr(self, name))
             if found != shape:

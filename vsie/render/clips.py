@@ -66,8 +66,10 @@ class ClipSettings:
         unknown = [name for name in self.auxiliary if name not in AUXILIARY]
         if unknown:
             raise ValueError(f"auxiliary names {unknown[0]!r}, expected any of {', '.join(AUXILIARY)}")
-        if self.trajectory == "views" and {"flow", "occlusion"} & set(self.auxiliary):
-            raise ValueError("auxiliary names flow or occlusion, but trajectory=views has no motion between its frames")
+        if self.trajectory in ("views", "ood") and {"flow", "occlusion"} & set(self.auxiliary):
+            raise ValueError(
+                f"auxiliary names flow or occlusion, but trajectory={self.trajectory} has no motion between its frames"
+            )
 
 
 def generator(seed: int, item: int, clip: int | None = None) -> np.random.Generator:

@@ -10,6 +10,8 @@ what is done already is seen from the files, each of which is whole or not there
     DIR/clips/OBJECT/CLIP.mp4 and .npz
     DIR/manifest.csv     path,label,object,clip,split,poses; written when all is there
     DIR/dataset.json     seed, version, counts, licence, arguments; written last
+
+With layout=3diebench clips and manifest.csv give way to the layout of `vsie.render.three_die_bench`.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from vsie.render import Renderer, pool
 from vsie.render.clips import ClipSettings, generator, render_clip, write_clip
 
 MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".ply")
+LAYOUTS = ("clips", "3diebench")
 Sources = tuple[list[str], list[list[tuple[str, str]]]]
 MANIFEST_COLUMNS = ("path", "label", "object", "clip", "split", "poses")
 
@@ -65,17 +68,26 @@ class Work:
     settings: ClipSettings
     from_files: bool
 
+    def folder(self, item: Item) -> Path:
+        """The folder of an object's clips."""
+        return self.out / "clips" / item.object
+
     def clip(self, item: Item, clip: int) -> Path:
         """Path of a clip without its suffix."""
-        return self.out / "clips" / item.object / str(clip)
+        return self.folder(item) / str(clip)
+
+    def files(self, item: Item, clip: int) -> tuple[Path, Path]:
+        """What a finished clip consists of: the pictures, and what is known of them."""
+        base = self.clip(item, clip)
+        return base.with_suffix(".mp4"), base.with_suffix(".npz")
 
     def missing(self, item: Item) -> list[int]:
         """The clips of an object that still have to be rendered."""
         try:
-            present = set(os.listdir(self.out / "clips" / item.object))
+            present = set(os.listdir(self.folder(item)))
         except FileNotFoundError:
             present = set()
-        return [clip for clip in range(self.clips_per_object) if not {f"{clip}.mp4", f"{clip}.npz"} <= present]
+        return [clip for clip in range(self.clips_per_object) if not {file.name for file in self.files(item, clip)} <= present]
 
     def render(self, item: Item, stopped) -> int:
         """Render what is missing of one object; the mesh and its search tree are built once.
@@ -101,9 +113,7 @@ class Work:
                     break
                 if renderer is None:
                     renderer = Renderer(self.mesh(item), size=self.settings.size, supersample=self.settings.supersample)
-                frames, arrays = render_clip(renderer, self.settings, generator(self.settings.seed, item.index, clip))
-                write_clip(self.clip(item, clip), frames, arrays, self.settings.fps)
-                rendered += len(frames)
+                rendered += self.render_one(renderer, item, clip)
         except Exception as error:
             where = f"object {item.object} (number {item.index}, from {item.source})"
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -112,6 +122,12 @@ class Work:
             kind = type(error) if type(error) in (ValueError, FileNotFoundError) else RuntimeError
             raise kind(f"{where}: {error if kind is not RuntimeError else repr(error)}") from error
         return rendered
+
+    def render_one(self, renderer: Renderer, item: Item, clip: int) -> int:
+        """Render and write one clip; the number of its frames."""
+        frames, arrays = render_clip(renderer, self.settings, generator(self.settings.seed, item.index, clip))
+        write_clip(self.clip(item, clip), frames, arrays, self.settings.fps)
+        return len(frames)
 
     def mesh(self, item: Item):
         """The object's mesh, from its file or from its family with the object's own random numbers."""
@@ -128,12 +144,14 @@ def render_dataset(
     *,
     out: str | os.PathLike,
     objects: int | None,
-    clips_per_object: int,
-    frames: int,
+    clips_per_object: int | None,
+    frames: int | None,
     size: int,
-    trajectory: str,
+    trajectory: str | None,
     seed: int,
     workers: int | None,
+    layout: str = "clips",
+    translated: bool = False,
     shard: tuple[int, int] = (0, 1),
     families: Sequence[str] | None = None,
     meshes: str | os.PathLike | None = None,
@@ -149,12 +167,14 @@ def render_dataset(
     Args:
         out: The folder. New, empty, or one that the same arguments began.
         objects: How many objects; with `meshes` at most so many, None for all.
-        clips_per_object: Clips of each object.
-        frames: Frames per clip.
+        clips_per_object: Clips of each object, or its views with the layout ``3diebench``; None for 4, or 50.
+        frames: Frames per clip; None for 16, or 1 with the layout ``3diebench``.
         size: Height and width in pixels, even.
-        trajectory: One of `vsie.render.trajectories.KINDS`.
+        trajectory: One of `vsie.render.trajectories.KINDS`; None for turntable, or views.
         seed: Same seed, same bytes (on one machine).
         workers: Processes; 1 renders in this one, None takes one per core that this process may use.
+        layout: ``clips``, or ``3diebench``: see `vsie.render.three_die_bench`.
+        translated: Move objects too, as 3DIEBench-T does; with the layout ``3diebench`` only.
         shard: (i, n): only the i-th of n parts of the objects, i from 0. The last part to end writes the manifest.
         families: Procedural classes to use, all when None. Object i is of family i modulo their number.
         meshes: Objects from files instead: a folder with one folder per class of OBJ, GLB or PLY files at any depth, or
@@ -167,7 +187,8 @@ def render_dataset(
         progress: Show a bar.
 
     Returns:
-        Path of manifest.csv, or of this shard's manifest while other shards are still missing.
+        Path of manifest.csv, or of this shard's manifest while other shards are still missing; with the layout
+        ``3diebench`` the folder.
 
     Raises:
         ValueError: When an argument is out of range, or differs from the one that began the folder.
@@ -176,7 +197,17 @@ def render_dataset(
         OSError: When the disk is full.
         SystemExit: After SIGINT or SIGTERM, with nothing half-written.
     """
+    from vsie.render import three_die_bench
+
     part, parts = shard
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}")
+    views = layout == "3diebench"
+    if translated and not views:
+        raise ValueError("translated is true, expected false: only layout=3diebench moves objects")
+    clips_per_object = (50 if views else 4) if clips_per_object is None else clips_per_object
+    frames = (1 if views else 16) if frames is None else frames
+    trajectory = ("views" if views else "turntable") if trajectory is None else trajectory
     for name, value in {"objects": objects, "clips_per_object": clips_per_object, "workers": workers}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}, expected at least 1")
@@ -196,25 +227,34 @@ def render_dataset(
         "meshes": None if meshes is None else str(meshes),
         "val_fraction": val_fraction,
     }
+    if views:  # not noted otherwise: folders of clips that were begun before this option existed go on
+        three_die_bench.check(settings)
+        arguments |= {"layout": layout, "translated": translated}
     out = Path(out)
     _claim(out, {"version": vsie.__version__} | arguments, overwrite)
     write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
 
-    work = Work(out, clips_per_object, settings, meshes is not None)
+    if views:
+        work = three_die_bench.ViewsWork(out, clips_per_object, settings, meshes is not None, tuple(classes), translated)
+    else:
+        work = Work(out, clips_per_object, settings, meshes is not None)
     mine = items[part * len(items) // parts : (part + 1) * len(items) // parts]
     pool.run(work, mine, workers=workers or _cores(), progress=progress)
 
     if parts > 1:
         manifest = out / f"manifest.shard-{part}-of-{parts}.csv"
-        _write_manifest(manifest, mine, clips_per_object)
+        _write_manifest(manifest, mine, work)
         if not all((out / f"manifest.shard-{index}-of-{parts}.csv").exists() for index in range(parts)):
             return manifest
     for item in items if parts > 1 else ():
         if missing := work.missing(item):
             raise FileNotFoundError(f"all {parts} shards are done, but {work.clip(item, missing[0])} is missing")
-    _write_manifest(out / "manifest.csv", items, clips_per_object)
+    if views:
+        three_die_bench.write_index(out, items, classes)
+    else:
+        _write_manifest(out / "manifest.csv", items, work)
     _write_summary(out / "dataset.json", items, classes, arguments)
-    return out / "manifest.csv"
+    return out if views else out / "manifest.csv"
 
 
 def _cores() -> int:
@@ -318,29 +358,34 @@ def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
             before = json.loads(record.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
-        different = [name for name in arguments if before.get(name) != arguments[name]]
+        layout = [name for name in ("layout", "translated") if name in before]  # which a folder of clips does not note
+        different = [name for name in dict.fromkeys([*arguments, *layout]) if before.get(name) != arguments.get(name)]
         if not different:
             return
         if not overwrite:
-            found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments[name]!r}" for name in different)
+            found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments.get(name)!r}" for name in different)
             raise ValueError(
                 f"out={out} was begun with other arguments ({found}); give the same ones to continue, or another folder"
             )
-        for path in (out / "dataset.json", out / "classes.txt", *out.glob("manifest*.csv")):
+        folders = ["clips"]
+        if before.get("layout") == "3diebench" and (out / "classes.txt").is_file():
+            folders += (out / "classes.txt").read_text(encoding="utf-8").split("\n")
+        for name in filter(None, folders):
+            shutil.rmtree(out / name, ignore_errors=True)
+        for path in (out / "dataset.json", out / "classes.txt", *out.glob("manifest*.csv"), *out.glob("*.npy")):
             path.unlink(missing_ok=True)
-        shutil.rmtree(out / "clips", ignore_errors=True)
     write_text(record, json.dumps(arguments, indent=1) + "\n")
 
 
-def _write_manifest(path: Path, items: Sequence[Item], clips_per_object: int) -> None:
+def _write_manifest(path: Path, items: Sequence[Item], work: Work) -> None:
     """Write the rows of `items`, in the plan's order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(MANIFEST_COLUMNS)
     for item in items:
-        for clip in range(clips_per_object):
-            base = f"clips/{item.object}/{clip}"
-            writer.writerow([f"{base}.mp4", item.label, item.object, clip, item.split, f"{base}.npz"])
+        for clip in range(work.clips_per_object):
+            video, poses = (path.relative_to(work.out).as_posix() for path in work.files(item, clip))
+            writer.writerow([video, item.label, item.object, clip, item.split, poses])
     with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 

@@ -201,7 +201,7 @@ def _interrupt_held_back() -> Iterator[None]:
 
 def _remove_leftovers(work: Work, item: Item) -> None:
     """Remove the temporary files of processes that were killed; those of a living process are left alone."""
-    for path in (work.out / "clips" / item.object).glob(".*.partial.*"):
+    for path in work.folder(item).glob(".*.partial.*"):
         found = re.search(r"\.(\d+)\.partial\.", path.name)
         if found is None or not _alive(int(found[1])):
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """How the object, or the camera, moves through a clip; and the light, drawn with 3DIEBench's latents.
 
 The world has z up and its floor at z = -1. A rotation takes object space into the world, ``x_world = R x_object``; the
-camera of `turntable`, `tumble` and `views` stands where 3DIEBench's does. All clips of one object share the object's
+camera of all but `orbit` stands where 3DIEBench's does. All clips of one object share the object's
 pose frame: the mesh's own. Angles are in radians, speeds in radians per frame, so a clip of twice the frames covers
 twice the angle.
 
@@ -10,6 +10,7 @@ turntable      the object stands upright and turns about the vertical at a const
 tumble         any start in 3DIEBench's Euler range, then a constant turn about one axis anywhere on the sphere
 orbit          the object stands still, the camera moves smoothly on the sphere around it
 views          3DIEBench: every frame an independent rotation in its Euler range, and a light and floor of its own
+ood            as views, with all three Euler angles out of that range: of size pi/2 to pi (seq-JEPA's held-out rotations)
 =============  ===========================================================================================
 """
 
@@ -23,7 +24,7 @@ from scipy.spatial.transform import Rotation
 
 from vsie.render.scene import Camera
 
-KINDS = ("turntable", "tumble", "orbit", "views")
+KINDS = ("turntable", "tumble", "orbit", "views", "ood")
 SPEED = (2 * math.pi / 3 / 16, 2 * math.pi / 16)
 """Range of the speed, radians per frame: 16 frames cover between a third of a turn and one whole turn."""
 EULER_RANGE = math.pi / 2
@@ -93,6 +94,9 @@ def sample(kind: str, frames: int, rng: np.random.Generator) -> Trajectory:
         return _from_rotations(kind, turn * start)
     if kind == "views":
         angles = rng.uniform(-EULER_RANGE, EULER_RANGE, (frames, 3))
+        return Trajectory(kind, Rotation.from_euler("xyz", angles).as_matrix(), angles, relit=True)
+    if kind == "ood":
+        angles = rng.uniform(EULER_RANGE, math.pi, (frames, 3)) * rng.choice([-1.0, 1.0], (frames, 3))
         return Trajectory(kind, Rotation.from_euler("xyz", angles).as_matrix(), angles, relit=True)
     rotations = np.broadcast_to(np.eye(3), (frames, 3, 3)).copy()
     return Trajectory(kind, rotations, np.zeros((frames, 3)), viewpoints=_orbit(steps, rng))

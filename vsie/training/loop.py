@@ -43,6 +43,8 @@ class Trainer(TrainerConfig):
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "constant"):
             raise ValueError(f"trainer.schedule is {self.schedule!r}, expected cosine or constant")
+        if self.optimiser not in ("adamw", "adam"):
+            raise ValueError(f"trainer.optimiser is {self.optimiser!r}, expected adamw or adam")
         for name in ("images", "batch", "accumulate", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name} is {getattr(self, name)}, expected at least 1")
@@ -96,7 +98,7 @@ class Trainer(TrainerConfig):
         fabric.to_device(method)
         method.mixed = self.mixed
         module = self.wrap(method)
-        optimiser = torch.optim.AdamW(parameter_groups(method, self.weight_decay), lr=self.learning_rate, betas=(0.9, 0.95))
+        optimiser = self.build_optimiser(method)
         module, optimiser = fabric.setup(module, optimiser)
         probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed))
         start, seconds = 0, 0.0
@@ -161,6 +163,13 @@ class Trainer(TrainerConfig):
         if start >= self.steps and not checkpoint.locate(run, missing_ok=True):
             save(self.steps)
         return method
+
+    def build_optimiser(self, method: torch.nn.Module) -> torch.optim.Optimizer:
+        """The optimiser that was asked for, over the parameters that learn."""
+        if self.optimiser == "adam":
+            learning = [p for p in method.parameters() if p.requires_grad]
+            return torch.optim.Adam(learning, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(parameter_groups(method, self.weight_decay), lr=self.learning_rate, betas=(0.9, 0.95))
 
     def wrap(self, method: Method) -> torch.nn.Module:
         """The method with its encoder compiled when asked for."""

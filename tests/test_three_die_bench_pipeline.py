@@ -1,0 +1,155 @@
+"""3DIEBench through the pipeline: from a config to training windows, features with latents, and the published figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vsie import features, pipeline
+from vsie.config import compose, to_plain
+from vsie.data import ClipsDataset, ImageShards
+from vsie.data.three_die_bench import LATENTS, ViewSource
+from vsie.model import build_method
+from vsie.render.dataset import render_dataset
+from vsie.report import published
+
+VIEWS = 6
+TINY = ["data=3diebench", f"data.bench.views={VIEWS}", "encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=16",
+        "encoder.mixing=0", "method.projector_width=16", "trainer.batch=4", "trainer.images=128", "trainer.precision=32-true",
+        "protocol=[]", "threads=1"]  # fmt: skip
+
+
+def render(out: Path, **changes) -> Path:
+    options = dict(objects=8, clips_per_object=VIEWS, frames=None, size=16, trajectory=None, seed=3, workers=1, progress=False,
+                   layout="3diebench", supersample=1, families=["car", "sofa"], val_fraction=0.25)  # fmt: skip
+    return render_dataset(out=out, **options | changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return render(tmp_path_factory.mktemp("bench") / "set")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
+
+
+def test_a_config_opens_the_shards_or_the_small_files(folder):
+    manifest, shards = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}"]))
+    again, source = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}", "data.cache=false", "data.size=8"]))
+    assert isinstance(shards, ImageShards) and isinstance(source, ViewSource) and len(manifest) == len(again) == 8
+    assert shards.side == 16 and source.clip(0).read(np.arange(1)).shape == (1, 8, 8, 3)
+    small = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}", "data.bench.objects=4"]))[0]
+    assert len(small) == 4
+
+
+def test_without_a_root_objects_are_rendered_in_the_layout(tmp_path):
+    render = "data.render={objects: 12, clips_per_object: 3, size: 16, families: [car, sofa], supersample: 1, workers: 1}"
+    manifest, shards = pipeline.open_data(compose("train", ["data=3diebench", render]))
+    assert (Path(manifest.root) / "train_images.npy").is_file() and np.diff(shards.start).tolist() == [3] * 12
+    assert manifest.root.is_relative_to(tmp_path / "cache")
+
+
+def test_a_run_trains_on_it_and_is_resumed(folder, tmp_path):
+    options = [*TINY, f"data.root={folder}", f"out={tmp_path / 'run'}"]
+    run = pipeline.train(compose("train", options))
+    rows = (run / "log.csv").read_text().splitlines()
+    assert len(rows) > 1 and all(np.isfinite(float(cell)) for row in rows[1:] for cell in row.split(","))
+    assert pipeline.train(compose("train", options)) == run  # nothing is left to do
+    with pytest.raises(ValueError, match="data.bench.swap_rb was False, now True"):
+        pipeline.train(compose("train", [*options, "data.bench.swap_rb=true"]))
+
+
+def test_features_carry_latents_and_numbers_to_disk_and_back(folder, tmp_path):
+    config = compose("train", [*TINY, f"data.root={folder}"])
+    manifest, shards = pipeline.open_data(config)
+    method = build_method(to_plain(config)).eval()
+    dataset = ClipsDataset(manifest, "val", shards)
+    found = features.evaluation_features(method, dataset, frames=1)
+    assert found.latents.shape == (2, VIEWS, 7) and found.latent_names == LATENTS[:7]
+    for clip, path in enumerate(found.paths):
+        for frame, number in enumerate(found.frame_numbers[clip]):
+            np.testing.assert_array_equal(found.latents[clip, frame], np.load(folder / path / f"latent_{number}.npy"))
+            image = torch.from_numpy(np.array(shards.clip(manifest.rows("val")[clip]).read(np.array([frame]))))
+            latent = features.encode(method.encoder, image[None])[0, 0]
+            np.testing.assert_allclose(found.image[clip, frame], latent, atol=1e-5)
+    pipeline.save_features(tmp_path / "features.npz", found)
+    again = pipeline.load_features(tmp_path / "features.npz")
+    assert again.latent_names == found.latent_names
+    for name in ("latents", "frame_numbers", "poses", "image"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+
+
+def test_features_of_videos_have_none(clips, tmp_path):
+    from vsie.data import load
+
+    method = build_method(to_plain(compose("train", TINY[2:]))).eval()
+    found = features.evaluation_features(method, ClipsDataset(load(clips), "val"), frames=2)
+    assert found.latents is None and found.frame_numbers is None and found.latent_names == ()
+    pipeline.save_features(tmp_path / "features.npz", found)
+    again = pipeline.load_features(tmp_path / "features.npz")
+    assert again.latents is None and again.latent_names == () and again.paths == found.paths
+
+
+def test_features_refuse_latents_of_another_shape(folder):
+    import dataclasses
+
+    config = compose("train", [*TINY, f"data.root={folder}"])
+    manifest, shards = pipeline.open_data(config)
+    method = build_method(to_plain(config)).eval()
+    found = features.evaluation_features(method, ClipsDataset(manifest, "val", shards), frames=1)
+    with pytest.raises(ValueError, match=r"features.latents has shape \(2, 6, 7\), expected \(2, 6, 6\)"):
+        dataclasses.replace(found, latent_names=found.latent_names[1:])
+    with pytest.raises(ValueError, match="features.frame_numbers has shape"):
+        dataclasses.replace(found, frame_numbers=found.frame_numbers[:, 1:])
+
+
+def test_published_figures_stand_beside_the_result_and_say_whether_they_compare(folder, tmp_path, capsys):
+    manifest = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}"]))[0]
+    metrics = {"classification/top1/all": 0.5, "pose/r2_sie/all": 0.25, "steering/mrr": 0.125}
+    file = published.write(tmp_path, metrics, name="vsie", manifest=manifest)
+    text = file.read_text()
+    assert text in capsys.readouterr().out + "\n"
+    lines = text.splitlines()
+    assert "NOT COMPARABLE: other data, 6 + 2 objects of 2 classes" in lines[3] and lines[3].split()[-1] == "run"
+    for value in ("50", "0.25", "0.125"):
+        assert value in lines[3].split()
+    rows = published.rows()
+    assert all(row["mark"] == "fig" and row["system"] for row in rows)
+    known = {(row["system"], row["setting"]): row for row in rows}
+    assert known["SIE", "128 px 1000 epochs (re-run by ContextSSL)"]["top1"] == "77.3"
+    assert known["SIE", "256 px 2000 epochs"]["r2_sie"] == "0.73"
+    assert known["ContextSSL", "context of 126"]["supervision"] == "regresses the pose"
+    assert [row["system"] for row in published.rows(translated=True)] == ["EquiCaps"]
+
+
+def test_3diebench_itself_is_known_by_its_numbers(folder):
+    import dataclasses
+
+    facts = json.loads((published.MANIFESTS / "3diebench.json").read_text())
+    assert facts["train"] + facts["val"] == facts["objects"] and facts["objects"] * facts["views"] == facts["images"]
+    manifest = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}"]))[0]
+    split = np.repeat([0, 1], [facts["train"], facts["val"]]).astype(np.int8)
+    real = dataclasses.replace(manifest, split=split, classes=tuple(map(str, range(55))))
+    assert published.whose(real) == "3DIEBench"
+
+
+def test_held_out_rotations_are_judged_on_the_val_objects_alone(folder, tmp_path):
+    ood = render(tmp_path / "ood", trajectory="ood")
+    config = compose("train", [*TINY, f"data.root={folder}", f"data.bench.ood={ood}"])
+    manifest, shards = pipeline.open_data(config)
+    for split, inside in (("train", True), ("val", False)):
+        for row in manifest.rows(split):
+            assert ((np.abs(shards.clip(int(row)).latents[:, :3]) <= np.pi / 2) == inside).all()
+    with pytest.raises(ValueError, match="was not trained on data in 3DIEBench's layout"):
+        run = tmp_path / "run"
+        plain = to_plain(compose("train", TINY[2:]))
+        from vsie import checkpoint
+
+        checkpoint.save(run, build_method(plain), plain, {})
+        pipeline.evaluate(run, ood=str(ood), protocols=[])
