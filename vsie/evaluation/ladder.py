@@ -202,7 +202,10 @@ def conditional(
 
 
 def _steer(steering: Steering, embedded: Tensor, motion: Tensor) -> Tensor:
-    """Embedded latents (N, e) moved by deltas (N, 4, 4)."""
+    """Embedded latents (N, e) moved by deltas (N, 4, 4); by the steering's own `steer` where it is not linear and has one."""
+    own = getattr(steering, "steer", None)
+    if own is not None:
+        return own(embedded, motion)
     mixing = steering.coefficients(motion).to(embedded.dtype)
     return (mixing[:, None, :] @ steering.expand(embedded)).squeeze(1)
 
