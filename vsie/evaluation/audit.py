@@ -241,7 +241,8 @@ class Audit:
         np.add.at(result, np.searchsorted(self.names, objects), terms)
         return result
 
-    def _class(self, scores: Tensor) -> Column:
+    def class_scores(self, scores: Tensor) -> Column:
+        """Top-1 of scores (items, classes) of the held-out frames that have a class."""
         keep = (self.labels[1] >= 0).numpy()
         hits = (scores.argmax(1) == self.labels[1][keep]).double().numpy()
         counts = torch.bincount(self.labels[0][self.labels[0] >= 0])
@@ -257,12 +258,12 @@ class Audit:
     def class_linear(self, rows: Rows, *, shuffled: bool = False) -> Column:
         """Top-1 of multinomial logistic regression."""
         train, labels, objects, test, classes = self._labelled(rows, shuffled)
-        return self._class(classification.linear_probe(train, labels, objects, test, classes=classes, seed=self.seed))
+        return self.class_scores(classification.linear_probe(train, labels, objects, test, classes=classes, seed=self.seed))
 
     def class_knn(self, rows: Rows, *, shuffled: bool = False) -> Column:
         """Top-1 of weighted nearest neighbours."""
         train, labels, _, test, classes = self._labelled(rows, shuffled)
-        return self._class(classification.nearest_neighbours(train, labels, test, classes=classes))
+        return self.class_scores(classification.nearest_neighbours(train, labels, test, classes=classes))
 
     def _r2(self, predicted: Tensor, wanted: Tensor, mean: Tensor) -> Column:
         floor = rotations.r2_per_dimension(rotations.r2_sums(mean.expand(wanted.shape), wanted).sum(0))
