@@ -23,11 +23,11 @@ from vsie.evaluation.inputs import Features
 from vsie.evaluation.ladder import ridge
 from vsie.evaluation.moments import Moments
 
-TRAIN_FRAMES = 6000
-TEST_FRAMES = 6000
+TRAIN_FRAMES = 4000
+TEST_FRAMES = 4000
 FOURIER = 768  # random features of the kernel probe
 PENALTIES = (1e-1, 1e-2, 1e-3)  # of the kernel probe's ridge, chosen on a tenth of the train objects
-PAIR_STEPS = 300
+PAIR_STEPS = 200
 MLP_STEPS = 300
 PAIRS_PER_OBJECT = 24
 

@@ -201,7 +201,7 @@ def conditional(
     return Conditional(float(1 - total[0] / total[1]), interval, float(1 - control[0] / control[1]))
 
 
-def _steer(steering: Steering, embedded: Tensor, motion: Tensor) -> Tensor:
+def steer(steering: Steering, embedded: Tensor, motion: Tensor) -> Tensor:
     """Embedded latents (N, e) moved by deltas (N, 4, 4); by the steering's own `steer` where it is not linear and has one."""
     own = getattr(steering, "steer", None)
     if own is not None:
@@ -236,12 +236,12 @@ def group_law(steering: Steering, latents: Tensor, first: Tensor, second: Tensor
     finish = torch.nn.functional.normalize if steering.similarity == "cosine" else torch.nn.Identity()
     first, second = first.double(), second.double()
     composed = first @ second if steering.frame == "body" else second @ first
-    moved = _steer(steering, embedded, first.to(latents.dtype))
-    twice = finish(_steer(steering, moved, second.to(latents.dtype)))
-    once = finish(_steer(steering, embedded, composed.to(latents.dtype)))
-    back = finish(_steer(steering, moved, pose.inverse(first).to(latents.dtype)))
-    still = finish(_steer(steering, embedded, torch.eye(4, dtype=latents.dtype).expand(len(latents), 4, 4)))
-    other = finish(_steer(steering, embedded, composed.roll(1, 0).to(latents.dtype)))
+    moved = steer(steering, embedded, first.to(latents.dtype))
+    twice = finish(steer(steering, moved, second.to(latents.dtype)))
+    once = finish(steer(steering, embedded, composed.to(latents.dtype)))
+    back = finish(steer(steering, moved, pose.inverse(first).to(latents.dtype)))
+    still = finish(steer(steering, embedded, torch.eye(4, dtype=latents.dtype).expand(len(latents), 4, 4)))
+    other = finish(steer(steering, embedded, composed.roll(1, 0).to(latents.dtype)))
     z, moved = finish(embedded), finish(moved)
     return {
         "group_law": float(_relative(twice - once, z).mean()), "inverse": float(_relative(back - z, z).mean()),
