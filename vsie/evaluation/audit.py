@@ -341,3 +341,18 @@ class Audit:
         for name, wanted in self.scenes.items():
             found[name] = self.regress(rows, wanted, "kernel", shuffled=shuffled)
         return found
+
+
+def of_task(task) -> Audit:
+    """The audit of an evaluation (`suite`), made when first asked for and shared by its protocols."""
+    if "audit" not in task.probes:
+        steps = max(1, round(PAIR_STEPS * task.probe_steps / pose.STEPS))
+        task.probes["audit"] = Audit(
+            task.train,
+            task.test,
+            frame=task.frame,
+            seed=task.seed,
+            pair_steps=steps,
+            mlp_steps=max(10, MLP_STEPS * steps // PAIR_STEPS),
+        )
+    return task.probes["audit"]

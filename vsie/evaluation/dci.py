@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from vsie.evaluation import bootstrap
-from vsie.evaluation.audit import Audit, Column, Rows, linear_prediction
+from vsie.evaluation.audit import Audit, Column, Rows, linear_prediction, of_task
 from vsie.evaluation.inputs import Features
 
 LEAST = 0.02  # a factor whose score is not so much above its floor is in no block
@@ -122,3 +122,21 @@ def block_dci(audit: Audit, train: Features, test: Features, *, source: str = "c
         float(disentanglement), float(completeness), low_high[0], low_high[1], blocks, tuple(told), table,
         {name: own[0].value for name, own in outcomes.items()}, {name: own[0].floor for name, own in outcomes.items()},
     )  # fmt: skip
+
+
+def protocol(task) -> None:
+    """For `suite`: ``dci/{disentanglement,completeness}``, ``dci/informativeness/<factor>`` with its floor,
+    ``dci/importance/<factor>/<block>``.
+    """
+    try:
+        found = block_dci(of_task(task), task.train, task.test, seed=task.seed)
+    except ValueError as error:
+        task.result.notes.append(f"dci skipped: {error}")
+        return
+    task.result.add("dci/disentanglement", found.disentanglement, found.disentanglement_interval)
+    task.result.add("dci/completeness", found.completeness, found.completeness_interval)
+    for factor, score in found.scores.items():
+        task.result.add(f"dci/informativeness/{factor}", score, floor=found.floors[factor])
+    for factor, column in zip(found.factors, found.importance.T, strict=True):
+        for block, value in zip(found.blocks, column, strict=True):
+            task.result.add(f"dci/importance/{factor}/{block}", value)

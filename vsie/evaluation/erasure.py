@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from vsie.eraser import Eraser
-from vsie.evaluation.audit import Audit, Column, Rows
+from vsie.evaluation.audit import Audit, Column, Rows, of_task
 from vsie.evaluation.inputs import Features
 from vsie.evaluation.ladder import ridge
 from vsie.evaluation.moments import CHUNK, Moments, effective_rank, scorable_rank
@@ -346,3 +346,29 @@ def judge(
         rank = effective_rank(Moments.of(clean.train).xx) if kept else 0.0
         found[name] = Judged(eraser, columns, beside, change(eraser, rows.test), kept, rank)
     return found
+
+
+def protocol(task) -> None:
+    """For `suite`: ``erasure/<column>/<eraser>`` with ``/floor``, ``/before`` and ``/random`` (a random subspace of equal rank)
+    beside it, ``erasure/{change,kept,rank}/<eraser>``; the erasers themselves are in the result, to be kept with the run.
+    """
+    audit = of_task(task)
+    task.bar.set_postfix_str("erasure, fitting")
+    erasers = standard_set(task.train, seed=task.seed)
+    task.bar.set_postfix_str("erasure, judging")
+    found = judge(audit, audit.rows(task.train, task.test, "all"), erasers, seed=task.seed)
+    before = found["none"].columns
+    for name, judged in found.items():
+        for column, outcome in judged.columns.items():
+            beside = {"floor": outcome.floor} | ({} if judged.eraser is None else {"before": before[column].value})
+            if column in judged.control:
+                beside["random"] = judged.control[column].value
+            task.result.add(f"erasure/{column}/{name}", outcome.value, outcome.interval(task.seed), **beside)
+            if "median_deg" in outcome.beside:
+                low_high = outcome.beside["median_deg/low"], outcome.beside["median_deg/high"]
+                floor = outcome.beside["median_deg/floor"]
+                task.result.add(f"erasure/{column}_median_deg/{name}", outcome.beside["median_deg"], low_high, floor=floor)
+        task.result.add(f"erasure/change/{name}", judged.change)
+        task.result.add(f"erasure/kept/{name}", judged.kept)
+        task.result.add(f"erasure/rank/{name}", judged.rank)
+    task.result.erasers.update(erasers)

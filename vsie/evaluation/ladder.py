@@ -348,3 +348,86 @@ def fixed_motions(
     order = usual[torch.rad2deg(pose.angle(pool[usual, :3, :3])).argsort()]
     chosen = order[torch.linspace(0, len(order) - 1, min(number, len(order))).round().long()]
     return [FixedMotion(pool[i], tolerance) for i in chosen.unique_consecutive().tolist()]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Train and test pairs that share one motion: indices (P,) of source and target frames, and the test pairs' objects."""
+
+    name: str
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    objects: np.ndarray
+
+
+def of_task(task) -> list[Pairs]:
+    """Pairs of up to three fixed motions of an evaluation (`suite`), named by their angle in degrees; found once."""
+    if "fixed motions" not in task.probes:
+        sets = [all_pairs(features) for features in (task.train, task.test)]
+        motions = [deltas(f, *pairs, task.frame) for f, pairs in zip((task.train, task.test), sets, strict=True)]
+        wanted = max(1000, 4 * task.train.image.shape[-1])
+        objects, found = np.repeat(task.test.objects, task.test.frames), {}
+        for fixed in fixed_motions(motions[0], wanted=wanted, seed=task.seed):
+            name = f"{float(torch.rad2deg(pose.angle(fixed.motion[:3, :3]))):.0f}"
+            kept = [near(motion, fixed).nonzero().squeeze(1) for motion in motions]
+            train, test = (tuple(index[k] for index in pairs) for pairs, k in zip(sets, kept, strict=True))
+            if min(len(kept[0]), len(kept[1])) < 2 or len(np.unique(objects[test[0].numpy()])) < 2:
+                task.result.notes.append(f"seis, ladder: too few pairs turn by {name} degrees; that motion is left out")
+                continue
+            if len(kept[0]) < 2 * task.train.image.shape[-1]:
+                task.result.notes.append(
+                    f"seis, ladder: {len(kept[0])} train pairs turn by {name} degrees (within {fixed.tolerance:.0f}) for "
+                    f"{task.train.image.shape[-1]} dimensions; maps fitted to so few generalise badly"
+                )
+            found.setdefault(name, Pairs(name, train, test, objects[test[0].numpy()]))
+        task.probes["fixed motions"] = list(found.values())
+    return task.probes["fixed motions"]
+
+
+def rows_of(features: Features, part: str) -> Tensor:
+    """A part of all frames in their clips' context as one list, (N * F, d)."""
+    values = features.part(part, "clip")
+    return torch.from_numpy(np.ascontiguousarray(values.reshape(-1, values.shape[-1]), dtype=np.float32))
+
+
+def protocol(task) -> None:
+    """For `suite`: ``ladder/{identity,isometry,linear}@<deg>/<part>`` with ``/null``, ``/random_init`` beside them;
+    ``ladder/{conditional,orbit_share}/<part>`` with ``/shuffled`` and ``/null``; ``ladder/{group_law,inverse,neutral,motion}`` of
+    the predictor.
+    """
+    result, objects = task.result, np.repeat(task.test.objects, task.test.frames)
+    generator = torch.Generator().manual_seed(task.seed)
+    mixed = []
+    for features, count in ((task.train, 16_000), (task.test, 8000)):
+        source, target = all_pairs(features)
+        some = torch.randperm(len(source), generator=generator)[:count]
+        mixed.append((source[some], target[some], deltas(features, source[some], target[some], task.frame)))
+    for part in task.test.parts():
+        x, u = rows_of(task.train, part), rows_of(task.test, part)
+        for pairs in of_task(task):
+            sets = tuple(tuple(z[i] for i in index) for z, index in ((x, pairs.train), (u, pairs.test)))
+            found = ladder(*sets, pairs.objects, name=f"part {part}", seed=task.seed)
+            beside = {}
+            if task.random_init is not None:
+                a, b = (rows_of(features, part) for features in task.random_init)
+                sets = tuple(tuple(z[i] for i in index) for z, index in ((a, pairs.train), (b, pairs.test)))
+                beside = ladder(*sets, pairs.objects, name=f"part {part} of random_init", seed=task.seed).scores
+            for rung in RUNGS:
+                extra = {"null": found.nulls[rung]} | ({"random_init": beside[rung]} if beside else {})
+                result.add(f"ladder/{rung}@{pairs.name}/{part}", found.scores[rung], found.intervals[rung], **extra)
+            result.add(f"ladder/pairs@{pairs.name}/{part}", len(pairs.train[0]), rank=found.ranks[0])
+        (i, j, g), (k, m, h) = mixed
+        bent = conditional((x[i], x[j], g), (u[k], u[m], h), objects[k.numpy()], name=f"part {part}", seed=task.seed)
+        result.add(f"ladder/conditional/{part}", bent.r2, bent.interval, shuffled=bent.shuffled)
+        share = orbit_share(u, objects, name=f"part {part}", seed=task.seed)
+        result.add(
+            f"ladder/orbit_share/{part}", share["share"], (share["low"], share["high"]), null=share["null"], rank=share["rank"]
+        )
+    part = getattr(task.steering, "part", "equi")
+    if task.steering is not None and part in task.test.parts():
+        source, _, motion = mixed[1]
+        some = torch.randperm(len(source), generator=generator)[:2000]
+        defects = group_law(task.steering, rows_of(task.test, part)[source[some]], motion[some], motion[some.roll(1)])
+        for name, value in defects.items():
+            if name != "group_law_null":
+                result.add(f"ladder/{name}", value, **({"null": defects["group_law_null"]} if name == "group_law" else {}))

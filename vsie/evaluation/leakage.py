@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from vsie.evaluation import bootstrap, erasure
-from vsie.evaluation.audit import Audit, Column, Rows, standardised
+from vsie.evaluation.audit import Audit, Column, Rows, of_task, standardised
 from vsie.evaluation.inputs import Features
 from vsie.evaluation.moments import Moments, effective_rank, scorable_rank
 
@@ -184,3 +184,14 @@ def matrix(
         cells[WHOLE] = audit.columns(standardised(rows["all"]), pair=False, mlp=False)
         ranks[WHOLE] = ranks["all"]
     return Matrix(cells, controls, width, ranks, seed)
+
+
+def protocol(task) -> None:
+    """For `suite`: the keys of `Matrix.metrics`."""
+    found = matrix(
+        of_task(task), task.train, task.test, random_init=task.random_init, seed=task.seed,
+        rows_done=lambda row: task.bar.set_postfix_str(f"leakage, {row} done"),
+    )  # fmt: skip
+    values, intervals = found.metrics()
+    task.result.metrics.update(values)
+    task.result.intervals.update(intervals)

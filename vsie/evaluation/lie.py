@@ -25,7 +25,8 @@ from torch import Tensor
 from vsie import pose
 from vsie.evaluation import bootstrap
 from vsie.evaluation.inputs import Steering
-from vsie.evaluation.ladder import steer
+from vsie.evaluation.ladder import rows_of, steer
+from vsie.evaluation.steering import Identity
 
 MOTIONS = ("translation_x", "translation_y", "rotation", "scale", "shear_x", "shear_y")
 # Far from half a pixel: the two ends would be whole pixels apart, and any convolution would look exactly equivariant.
@@ -285,3 +286,29 @@ def out_of_plane(
     ratio = lee / unmoved if unmoved > 0 else float("nan")
     interval = bootstrap.sums_interval(sums, lambda s: s[:, 0] / np.where(s[:, 1] > 0, s[:, 1], np.nan), seed=seed)
     return OutOfPlane(lee, unmoved, ratio, interval, lee / variance, float(torch.rad2deg(angle).median()))
+
+
+def protocol(task) -> None:
+    """For `suite`: ``lie/{out_of_plane,relative,unmoved,ratio,angle_deg}`` of three consecutive frames of the test clips, by the
+    predictor (the identity where there is none). The in-plane motions need the images: see `lie`.
+    """
+    part = getattr(task.steering, "part", "equi")
+    if part not in task.test.parts() or task.test.frames < 3:
+        task.result.notes.append("lie skipped: it needs an equivariant part and clips of three frames")
+        return
+    rows = rows_of(task.test, part).view(len(task.test.poses), task.test.frames, -1)
+    poses = torch.from_numpy(np.ascontiguousarray(task.test.poses, dtype=np.float64))
+    turns = torch.rad2deg(pose.geodesic(poses[:, :-2], poses[:, 2:])) > 1
+    views = [slice(0, -2), slice(1, -1), slice(2, None)]
+    before, middle, after = (rows[:, view][turns] for view in views)
+    objects = np.repeat(task.test.objects, task.test.frames - 2)[turns.flatten().numpy()]
+    if len(np.unique(objects)) < 2:
+        task.result.notes.append("lie skipped: fewer than two test objects turn")
+        return
+    steering = task.steering if task.steering is not None else Identity(frame=task.frame)
+    found = out_of_plane(steering, before, after, middle, tuple(poses[:, view][turns] for view in views), objects, seed=task.seed)
+    task.result.add("lie/out_of_plane", found.lee)
+    task.result.add("lie/unmoved", found.unmoved)
+    task.result.add("lie/relative", found.relative)
+    task.result.add("lie/ratio", found.ratio, found.interval, floor=1.0)
+    task.result.add("lie/angle_deg", found.angle_deg)

@@ -21,7 +21,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vsie.evaluation import bootstrap
+from vsie.evaluation import bootstrap, ladder
 from vsie.evaluation.moments import CHUNK, Moments, derangement, scorable_rank
 
 VARIANCE = 0.99
@@ -183,3 +183,21 @@ def held_out(
     total = correlations(object_sums(shuffled, test[0], test[1][test_order], objects).sum(0))
     null = float(total.mean()), float((total * shuffled.cosines.numpy()).mean())
     return _scores(variates, object_sums(variates, *test, objects), null, seed)
+
+
+def protocol(task) -> None:
+    """For `suite`: ``seis/{equiv,inv}@<deg>/<part>`` held out, ``seis/{equiv,inv}_in_sample@<deg>/<part>`` as published on the
+    test pairs, each with ``/null`` (and for inv ``/floor``) beside it; ``seis/rank@<deg>/<part>``.
+    """
+    for part in task.test.parts():
+        x, u = ladder.rows_of(task.train, part), ladder.rows_of(task.test, part)
+        for pairs in ladder.of_task(task):
+            train, test = (tuple(z[i] for i in index) for z, index in ((x, pairs.train), (u, pairs.test)))
+            options = {"name": f"part {part}", "seed": task.seed}
+            for kind, found in (
+                ("", held_out(train, test, pairs.objects, **options)), ("_in_sample", in_sample(*test, pairs.objects, **options))
+            ):  # fmt: skip
+                end = f"{kind}@{pairs.name}/{part}"
+                task.result.add(f"seis/equiv{end}", found.equiv, found.equiv_interval, null=found.equiv_null)
+                task.result.add(f"seis/inv{end}", found.inv, found.inv_interval, null=found.inv_null, floor=found.inv_floor)
+            task.result.add(f"seis/rank@{pairs.name}/{part}", found.ranks[1], kept=found.dims)
