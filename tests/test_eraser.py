@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vsie import checkpoint
+from vsie import checkpoint, pipeline
 from vsie import eraser as erasers
 from vsie.config import compose, to_plain
 from vsie.eraser import Eraser
@@ -92,3 +92,19 @@ def test_extraction_applies_it_and_names_what_is_missing(tmp_path):
         np.testing.assert_allclose(clean["equivariant"], plain["equivariant"], atol=1e-5)
     with pytest.raises(FileNotFoundError, match="has no eraser four.* it has three"):
         extract(run, clips, tmp_path / "none.npz", eraser="four")
+
+
+def test_evaluation_keeps_erasers_with_the_run_and_extraction_takes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
+    clips = render_dataset(
+        out=tmp_path / "clips", objects=16, clips_per_object=2, frames=4, size=32, workers=1, families=["chair", "mug"],
+        trajectory="turntable", seed=0, val_fraction=0.5, progress=False,
+    )  # fmt: skip
+    config = compose("train", ["experiment=debug", f"data.root={clips}", "data.size=32", "data.frames=2", "data.spacing=[1,1]"])
+    run = tmp_path / "run"
+    checkpoint.save(run, build_method(to_plain(config)), to_plain(config), {})
+    metrics = pipeline.evaluate(run, config=config, protocols=["erasure"])
+    assert metrics["erasure/pose_linear/leace-rotation"] < 0.2 and metrics["erasure/change/leace-rotation"] > 0
+    assert "the pose erased afterwards" in (run / "table.txt").read_text() and (run / "measures.md").is_file()
+    assert {file.stem for file in (run / "erasers").iterdir()} >= {"leace-rotation", "leace-basis", "inlp", "rasa", "orbit"}
+    assert extract(run, clips, tmp_path / "clean.npz", split="val", eraser="leace-rotation")[0] > 0
