@@ -80,7 +80,8 @@ class Eraser:
 def save(eraser: Eraser, file: Path) -> Path:
     """Write an eraser to a .safetensors file, atomically."""
     with atomic_path(file) as temporary:
-        tensors = {name: getattr(eraser, name).contiguous().cpu() for name in ("mean", "left", "right")}
+        # Left and right of an orthogonal projection are one tensor, which the format refuses.
+        tensors = {name: getattr(eraser, name).cpu().contiguous().clone() for name in ("mean", "left", "right")}
         save_file(tensors, temporary, metadata={"kind": "vsie eraser", "name": eraser.name, "encoder": eraser.encoder})
     return file
 

@@ -42,7 +42,7 @@ def test_the_quadratic_block_is_a_representation_and_orthogonal():
 def test_leace_equals_the_formula_and_leaves_no_covariance():
     x, turn, _ = rotated(800, 12)
     z = turn.flatten(1)[:, :4]
-    eraser = erasure.leace(Moments.of(x, z))
+    eraser = erasure.leace(Moments.of(x, z), shrink=False)
     values, vectors = np.linalg.eigh(np.cov(x.numpy().T, bias=True))
     whitening = vectors @ np.diag(values**-0.5) @ vectors.T
     cross = (x - x.mean(0)).numpy().T @ (z - z.mean(0)).numpy() / len(x)
@@ -61,7 +61,21 @@ def test_leace_equals_the_published_package():
     x, turn, _ = rotated(1500, 20)
     z = erasure.independent(turn.flatten(1))  # standardised: the package's tolerance is absolute
     theirs = package.LeaceEraser.fit(x, z, shrinkage=False)(x)
-    torch.testing.assert_close(erasure.leace(Moments.of(x, z))(x), theirs, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(erasure.leace(Moments.of(x, z), shrink=False)(x), theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_shrinkage_saves_held_out_frames_where_there_are_few_and_still_erases():
+    from sklearn.covariance import OAS
+
+    x, turn, _ = rotated(64, 60)
+    u, _, _ = rotated(500, 60, seed=1)
+    moments = Moments.of(x, turn.flatten(1))
+    expected = OAS(store_precision=False).fit(x.numpy()).covariance_
+    np.testing.assert_allclose(erasure.shrunk(moments.xx, 64).numpy(), expected, rtol=0.02, atol=0.02 * np.abs(expected).max())
+    plain, careful = (erasure.leace(moments, shrink=shrink) for shrink in (False, True))
+    assert erasure.change(careful, u) < 0.75 * erasure.change(plain, u)
+    left = (careful(x) - x.mean(0)).mT @ (turn.flatten(1) - turn.flatten(1).mean(0))
+    assert float(left.abs().max()) < 1e-8
 
 
 def test_no_tolerance_depends_on_the_units():
@@ -192,7 +206,7 @@ def test_functions_of_frames():
 def test_the_whole_set_is_judged_before_and_after_with_controls():
     train = features(objects=50, clips=2, frames=6, blocks=24, motion="tumble", seed=1)
     test = features(objects=30, clips=2, frames=6, blocks=24, motion="tumble", seed=2, first_object=1000)
-    audit = Audit(train, test, pair_steps=50)
+    audit = Audit(train, test, pair_steps=100)
     erasers = erasure.standard_set(train, rounds=1)
     assert {"leace-rotation", "leace-basis", "linear", "inlp", "rasa", "orbit"} == erasers.keys()
     chosen = {name: erasers[name] for name in ("leace-rotation", "leace-basis", "orbit")}

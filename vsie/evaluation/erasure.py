@@ -98,14 +98,29 @@ def independent(targets: Tensor) -> Tensor:
     return standard @ (vectors[:, keep] / values[keep].sqrt())
 
 
-def leace(moments: Moments, *, name: str = "leace") -> Eraser:
+def shrunk(covariance: Tensor, count: int) -> Tensor:
+    """Covariance (d, d) of `count` observations drawn towards a multiple of the identity: OAS (Chen et al., 2010)."""
+    dims = len(covariance)
+    trace, square = covariance.trace(), covariance.square().sum()
+    spread = (count + 1 - 2 / dims) * (square - trace.square() / dims)
+    share = (((1 - 2 / dims) * square + trace.square()) / spread.clamp_min(1e-300)).clamp(0, 1)
+    return (1 - share) * covariance + share * trace / dims * torch.eye(dims, dtype=covariance.dtype)
+
+
+def leace(moments: Moments, *, shrink: bool = True, name: str = "leace") -> Eraser:
     """LEACE from the moments of latents x (N, d) and targets z (N, k); rank of Sxz many directions are removed.
+
+    Args:
+        moments: Of x and z.
+        shrink: Whiten by a shrunk covariance. The cross-covariance is zero with any; but where frames are few for the dimensions,
+            directions of hardly any variance tell z by accident, and an oblique projection along them ruins held-out frames.
+        name: Of the eraser.
 
     Raises:
         ValueError: The latents have collapsed.
     """
     scorable_rank(moments.xx, moments.mean_x, "what should be erased from")
-    values, vectors = torch.linalg.eigh(moments.xx)
+    values, vectors = torch.linalg.eigh(shrunk(moments.xx, moments.count) if shrink else moments.xx)
     keep = values > 1e-10 * values[-1]
     values, vectors = values[keep], vectors[:, keep]
     scale = moments.yy.diagonal().clamp_min(1e-300).sqrt()
@@ -327,7 +342,7 @@ def judge(
         controls: Judge a random subspace of the same rank too.
         seed: Of the random subspaces.
     """
-    moments = Moments.of(rows.train)
+    moments, steps = Moments.of(rows.train), max(1, audit.pair_steps // 2)  # eight pair probes: half as long each, all alike
     random_columns: dict[int, dict[str, Column]] = {}
 
     def control(rank: int) -> dict[str, Column]:
@@ -336,13 +351,20 @@ def judge(
         return random_columns[rank]
 
     found = {
-        "none": Judged(None, audit.columns(rows, pair=pair, mlp=mlp), {}, 0.0, rows.train.shape[1], effective_rank(moments.xx))
+        "none": Judged(
+            None,
+            audit.columns(rows, pair=pair, mlp=mlp, pair_steps=steps),
+            {},
+            0.0,
+            rows.train.shape[1],
+            effective_rank(moments.xx),
+        )
     }
     for name, eraser in erasers.items():
         clean = rows.map(eraser)
         kept = eraser.dim - eraser.rank
         beside = control(eraser.rank) if controls and kept else {}
-        columns = audit.columns(clean, pair=pair, mlp=mlp) if kept else {}
+        columns = audit.columns(clean, pair=pair, mlp=mlp, pair_steps=steps) if kept else {}
         rank = effective_rank(Moments.of(clean.train).xx) if kept else 0.0
         found[name] = Judged(eraser, columns, beside, change(eraser, rows.test), kept, rank)
     return found

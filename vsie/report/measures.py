@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 PARTS = ("inv", "equi", "all")
 COLUMNS = {
     "class_linear": "class, linear", "class_knn": "class, kNN", "pose_linear": "pose R2, linear",
-    "pose_kernel": "pose R2, kernel", "pose_mlp": "pose R2, MLP", "pair": "pair R2", "pair_median_deg": "pair, deg", "floor_hue": "floor hue R2",
+    "pose_kernel": "pose R2, kernel", "pose_mlp": "pose R2, MLP", "pair": "pair R2", "pair_median_deg": "pair, deg",
+    "floor_hue": "floor hue R2",
     "spot_hue": "spot hue R2", "spot_direction": "spot direction R2",
 }  # fmt: skip
 ROWS = {

@@ -41,13 +41,12 @@ def write_report(
     """
     out = Path(out)
     write_text(out / "metrics.json", json.dumps(plain({**result.metrics, **result.intervals}), indent=1, sort_keys=True) + "\n")
-    table = tables.terminal(result.metrics)
+    table, known = tables.terminal(result.metrics), measures.terminal({**result.metrics, **result.intervals})
+    table += f"\n\n{known}" if known else ""
     write_text(out / "table.txt", table + "\n")
     write_text(out / "table.md", tables.markdown(result.metrics) + "\n")
     written = [out / "metrics.json", out / "table.txt", out / "table.md"]
-    known = measures.terminal({**result.metrics, **result.intervals})
     if known:
-        table += f"\n\n{known}"
         write_text(out / "measures.md", measures.markdown({**result.metrics, **result.intervals}) + "\n")
         written.append(out / "measures.md")
     axis = motion_axis(torch.as_tensor(deltas))
