@@ -2,6 +2,7 @@
 
     python tools/evaluate.py checkpoint=runs/vsie-turntable64-T4-seed0
     python tools/evaluate.py checkpoint=RUN protocol=[tracking] out=judged
+    python tools/evaluate.py checkpoint=RUN protocol=[seis,ladder,leakage,dci,erasure,lie] out=known
     python tools/evaluate.py checkpoint=RUN data=OTHER/manifest.csv out=judged_elsewhere
     python tools/evaluate.py checkpoint=RUN ood=DIR out=judged_ood           # 3DIEBench: held-out rotations
 """

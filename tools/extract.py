@@ -3,6 +3,7 @@
     python tools/extract.py checkpoint=RUN manifest=video.mp4 out=features.npz
     python tools/extract.py checkpoint=RUN manifest=FOLDER out=features.parquet frames=8 stride=4
     python tools/extract.py checkpoint=RUN manifest=manifest.csv split=val out=val.npz overwrite=true
+    python tools/extract.py checkpoint=RUN manifest=FOLDER out=clean.npz eraser=leace-basis
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ def main(config: ExtractConfig) -> None:
     windows, skipped = extract(
         Path(config.checkpoint), Path(config.manifest), Path(config.out), split=config.split, frames=config.frames,
         spacing=config.spacing, stride=config.stride, size=config.size, batch=config.batch, overwrite=config.overwrite,
+        eraser=config.eraser,
     )  # fmt: skip
     print(f"{config.out}: {windows} windows" + (f", {skipped} videos skipped (see {config.out}.skipped.csv)" if skipped else ""))
 

@@ -213,6 +213,7 @@ class ExtractConfig:
     stride: int | None = None
     size: int | None = None
     batch: int = 16
+    eraser: str | None = None
     overwrite: bool = False
 
 

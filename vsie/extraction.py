@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from vsie import eraser as erasers
 from vsie.data import manifest as manifests
 from vsie.data.decode import VideoError
 from vsie.data.manifest import SPLITS, Manifest
@@ -32,6 +33,7 @@ SUFFIXES = (".npz", ".parquet")
 def extract(
     run: Path, manifest: Path, out: Path, *, split: str | None = None, frames: int | None = None, spacing: int | None = None,
     stride: int | None = None, size: int | None = None, batch: int = 16, overwrite: bool = False, allowed_share: float = 0.01,
+    eraser: str | None = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Extract features of all windows of all videos.
 
@@ -52,13 +54,15 @@ def extract(
         overwrite: Replace an existing `out`.
         allowed_share: Share of videos that may be unreadable or shorter than a window; they are listed in
             ``<out>.skipped.csv``.
+        eraser: One of the run's erasers by its name, or a file: a concept is taken out of the latents before they are split.
 
     Returns:
         The number of windows and of skipped videos.
 
     Raises:
         FileExistsError: `out` exists and `overwrite` is off.
-        ValueError: `out` has another suffix, options that do not fit the encoder.
+        FileNotFoundError: The run has no such eraser.
+        ValueError: `out` has another suffix, options or an eraser that do not fit the encoder.
         SkippedError: More videos than allowed cannot be used.
     """
     if out.suffix not in SUFFIXES:
@@ -68,6 +72,9 @@ def extract(
     if out.suffix == ".parquet":
         require_pyarrow()
     model = load(run)
+    digest, erase = weights_digest(model), None
+    if eraser is not None:
+        erase = erasers.load(erasers.find(run, eraser), encoder=digest, dim=model.encoder.dim)
     data = model.config["data"]
     frames = data["frames"] if frames is None else frames
     spacing = max(1, sum(data["spacing"]) // 2) if spacing is None else spacing
@@ -87,8 +94,10 @@ def extract(
         raise ValueError(f"{manifest} has no videos of the split {split}")
 
     parts = out.with_name(f".{out.name}.parts")
-    identity = dict(run=weights_digest(model), manifest=str(table.file.resolve()), rows=len(rows), split=split, frames=frames,
+    identity = dict(run=digest, manifest=str(table.file.resolve()), rows=len(rows), split=split, frames=frames,
                     spacing=spacing, stride=stride, size=size)  # fmt: skip
+    if erase is not None:
+        identity["eraser"] = hashlib.sha256(erasers.find(run, eraser).read_bytes()).hexdigest()[:16]
     claim_parts(parts, identity)
     skipped = Skipped(rows=len(table), population=len(rows), share=allowed_share, file=f"{out}.skipped.csv")
     source = VideoSource(table, size=size)
@@ -98,7 +107,8 @@ def extract(
         chosen = rows[first : first + VIDEOS]
         file = parts / f"{first:09d}.npz"
         if not file.exists():
-            found = [w for row in chosen for w in windows_of(int(row), source, skipped, model, frames, spacing, stride, batch)]
+            options = (source, skipped, model, frames, spacing, stride, batch, erase)
+            found = [window for row in chosen for window in windows_of(int(row), *options)]
             with atomic_path(file) as temporary:
                 np.savez(temporary, **columns(found, table))
         files.append(file)
@@ -110,8 +120,9 @@ def extract(
 
 
 def windows_of(
-    row: int, source: VideoSource, skipped: Skipped, model: Model, frames: int, spacing: int, stride: int, batch: int
-) -> Iterator[dict[str, object]]:
+    row: int, source: VideoSource, skipped: Skipped, model: Model, frames: int, spacing: int, stride: int, batch: int,
+    eraser: erasers.Eraser | None = None,
+) -> Iterator[dict[str, object]]:  # fmt: skip
     """The windows of one video with their features; none when it cannot be read or is too short, which is noted."""
     span = (frames - 1) * spacing + 1
     video = source.manifest.video(row)
@@ -128,6 +139,7 @@ def windows_of(
                 pictures = clip.read(numbers.reshape(-1))
                 pictures = torch.from_numpy(pictures.reshape(*numbers.shape, *pictures.shape[1:]))
                 latents = encode(model.encoder, pictures)
+                latents = latents if eraser is None else eraser(latents)
                 times = model.encoder.step_times(torch.from_numpy(np.asarray(clip.times)[numbers]))
                 invariant, equivariant = model.split(latents)
                 for number in range(len(numbers)):

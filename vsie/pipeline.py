@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from vsie import checkpoint, features
+from vsie import eraser as erasers
 from vsie import pose as geometry
 from vsie.config import AugmentConfig, DataConfig, RenderedData, TrainConfig, from_plain, to_plain
 from vsie.data import manifest as manifests
@@ -28,6 +29,7 @@ from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
 from vsie.evaluation import suite
 from vsie.evaluation.inputs import Features
+from vsie.extraction import weights_digest
 from vsie.files import atomic_path, write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
@@ -230,7 +232,7 @@ def evaluate(
     Args:
         run: A run's folder.
         config: Its config when at hand; else as it was kept.
-        protocols: Which of classification, pose, tracking.
+        protocols: Which of classification, pose, tracking, and the measures of `suite.measures`.
         out: Where results go; None for the run's folder.
         data: Another manifest to judge on (with splits train, for the probes, and val); None for the run's own.
         ood: For a run on the layout of 3DIEBench: held-out rotations that take the place of the val views; see `BenchConfig`.
@@ -274,6 +276,8 @@ def evaluate(
         *trained, steering=method if method.predictor is not None else None, training_deltas=deltas, random_init=untrained,
         protocols=protocols, seed=seed, frame=method.frame,
     )  # fmt: skip
+    for eraser in result.erasers.values():
+        erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of)
     if config.data.layout == "3diebench":
@@ -291,9 +295,10 @@ def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> li
     if not (manifest.label[rows] >= 0).all() and "classification" in kept:
         print(f"no classification: {manifest.file} has clips without a label")
         kept.remove("classification")
-    if not manifest.posed[rows].all() and {"pose", "tracking"} & set(kept):
-        print(f"no pose, no tracking: {manifest.file} has clips without poses")
-        kept = [name for name in kept if name not in ("pose", "tracking")]
+    posed = [name for name in kept if name in ("pose", "tracking", *suite.measures())]
+    if not manifest.posed[rows].all() and posed:
+        print(f"{', '.join(f'no {name}' for name in posed)}: {manifest.file} has clips without poses")
+        kept = [name for name in kept if name not in posed]
     return kept
 
 

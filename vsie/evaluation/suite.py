@@ -6,20 +6,27 @@ hit@1,hit@5,pre}``, ``tracking/{probe,inversion}/{rpe_deg@h,rpe_pair_deg@h,drift
 pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<part>``. Beside a key: ``<key>/floor`` (chance
 or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
 
+More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage, dci,
+erasure, lie.
+
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
 Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from vsie import evaluation
 from vsie import pose as geometry
+from vsie.eraser import Eraser
 from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, rotations, steering, tracking
 from vsie.evaluation.inputs import Features, Steering, check_scorable
 
@@ -37,12 +44,14 @@ class Result:
         arrays: For the figures: ``tracking/{true,probe,inversion}`` trajectories (B, F, 3, 3), ``tracking/index`` (B,) clips,
             ``tracking/<tracker>/curve`` (F - 1,) drift with horizon, ``tracking/<tracker>/trust`` (B, F, F).
         notes: Lines about what was left out and why.
+        erasers: By name, fitted on the train frames of all of the latent.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, float] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    erasers: dict[str, Eraser] = field(default_factory=dict)
 
     def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
         """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""
@@ -107,6 +116,13 @@ class _Task:
         return True
 
 
+def measures() -> dict[str, Callable[[_Task], None]]:
+    """Further protocols by name: the files of this folder that have a `protocol`."""
+    files = [module.name for module in pkgutil.iter_modules(evaluation.__path__) if module.name != "suite"]
+    modules = {name: importlib.import_module(f"{evaluation.__name__}.{name}") for name in files}
+    return {name: module.protocol for name, module in modules.items() if hasattr(module, "protocol")}
+
+
 def evaluate(
     train: Features,
     test: Features,
@@ -129,7 +145,7 @@ def evaluate(
         training_deltas: (M, 4, 4) or (M, 3, 3) deltas seen in training, in `frame`: the span that inversion searches; None
             takes those between the train frames of an object.
         random_init: Train and test features of the same clips from the encoder before training.
-        protocols: Which of `PROTOCOLS`.
+        protocols: Which of `PROTOCOLS` and `measures`.
         seed: Of probes, pairs and resamples.
         frame: ``body`` or ``camera``, of all deltas.
         probe_steps: Optimiser steps of each pair probe; fewer for a quick look only.
@@ -139,14 +155,15 @@ def evaluate(
         ValueError: On unknown protocols, sets that share objects or differ in shape, features that are not finite or have
             collapsed.
     """
-    unknown = sorted(set(protocols) - set(PROTOCOLS))
+    questions = {"classification": _classification, "pose": _pose, "tracking": _tracking, **measures()}
+    unknown = sorted(set(protocols) - set(questions))
     if unknown:
-        raise ValueError(f"unknown protocol {', '.join(unknown)}; there are {', '.join(PROTOCOLS)}")
+        raise ValueError(f"unknown protocol {', '.join(unknown)}; there are {', '.join(questions)}")
     if steering is not None and steering.frame != frame:
         raise ValueError(f"the steering's deltas are in the {steering.frame} frame, the evaluation's in the {frame} frame")
     _check(train, test, random_init)
     deltas = None if training_deltas is None else torch.as_tensor(training_deltas)
-    chosen = [name for name in PROTOCOLS if name in protocols]
+    chosen = [name for name in questions if name in protocols]
     bar = tqdm(total=len(chosen), desc="evaluation", disable=not progress, leave=False)
     task = _Task(train, test, steering, deltas, random_init, frame, seed, probe_steps, bar, Result())
     with torch.no_grad(), bar:
@@ -154,7 +171,7 @@ def evaluate(
         task.result.metrics.update(collapse.summary(parts, torch.from_numpy(np.repeat(test.objects, test.frames))))
         for name in chosen:
             bar.set_postfix_str(name)
-            {"classification": _classification, "pose": _pose, "tracking": _tracking}[name](task)
+            questions[name](task)
             bar.update()
     return task.result
 

@@ -16,7 +16,7 @@ from vsie.evaluation.inputs import Features, Steering
 from vsie.evaluation.pose import flat
 from vsie.evaluation.suite import Result
 from vsie.files import write_text
-from vsie.report import figures, tables
+from vsie.report import figures, measures, tables
 
 STRIP_ROWS, STRIP_STEPS, PLOTTED_CLIPS = 4, 8, 8
 
@@ -41,10 +41,14 @@ def write_report(
     """
     out = Path(out)
     write_text(out / "metrics.json", json.dumps(plain({**result.metrics, **result.intervals}), indent=1, sort_keys=True) + "\n")
-    table = tables.terminal(result.metrics)
+    table, known = tables.terminal(result.metrics), measures.terminal({**result.metrics, **result.intervals})
+    table += f"\n\n{known}" if known else ""
     write_text(out / "table.txt", table + "\n")
     write_text(out / "table.md", tables.markdown(result.metrics) + "\n")
     written = [out / "metrics.json", out / "table.txt", out / "table.md"]
+    if known:
+        write_text(out / "measures.md", measures.markdown({**result.metrics, **result.intervals}) + "\n")
+        written.append(out / "measures.md")
     axis = motion_axis(torch.as_tensor(deltas))
     if (Path(run) / "log.csv").is_file():
         written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))

@@ -1,0 +1,103 @@
+"""The array measures through the suite: every key with what belongs beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from tests.evaluation.synthetic import BlockSteering, features
+from vsie.evaluation import suite
+
+PARTS = ("inv", "equi", "all")
+NAMES = ("seis", "ladder", "leakage", "dci", "erasure", "lie")
+
+
+def pair(**options):
+    options = {"objects": 30, "clips": 2, "frames": 6, "blocks": 12, "noise": 0.2} | options
+    return features(seed=1, **options), features(seed=2, first_object=1000, **options)
+
+
+def shuffled(data):
+    values = np.random.default_rng(0).normal(size=data.image.shape).astype(np.float32)
+    return dataclasses.replace(data, image=values, clip=values)
+
+
+@pytest.fixture(scope="module")
+def result():
+    train, test = pair()
+    return suite.evaluate(
+        train, test, steering=BlockSteering(), random_init=(shuffled(train), shuffled(test)), protocols=NAMES, probe_steps=120,
+        progress=False,
+    )  # fmt: skip
+
+
+def test_measures_are_found_by_their_files():
+    assert set(suite.measures()) == set(NAMES)
+
+
+def test_every_key_has_what_belongs_beside_it(result):
+    metrics, intervals = result.metrics, result.intervals
+    motions = {key.split("@")[1].split("/")[0] for key in metrics if key.startswith("ladder/identity@")}
+    assert 1 <= len(motions) <= 3
+    keys = {
+        f"ladder/{rung}@{m}/{p}": ("null", "random_init")
+        for rung in ("identity", "isometry", "linear")
+        for m in motions
+        for p in PARTS
+    }
+    keys |= {f"ladder/conditional/{p}": ("shuffled",) for p in PARTS} | {
+        f"ladder/orbit_share/{p}": ("null", "rank") for p in PARTS
+    }
+    for kind in ("", "_in_sample"):
+        keys |= {f"seis/equiv{kind}@{m}/{p}": ("null",) for m in motions for p in PARTS}
+        keys |= {f"seis/inv{kind}@{m}/{p}": ("null", "floor") for m in motions for p in PARTS}
+    rows = (*PARTS, "random_init", "leace")
+    keys |= {
+        f"leakage/{c}/{r}": ("floor", "shuffled")
+        for c in ("class_linear", "class_knn", "pose_linear", "pose_kernel")
+        for r in rows
+    }
+    keys |= {f"leakage/{c}/{r}": ("floor",) for c in ("pose_mlp", "pair") for r in rows}
+    keys |= {f"leakage/leak_pose/{c}": () for c in ("pose_linear", "pose_kernel", "pose_mlp", "pair")}
+    keys |= {"leakage/leak_class/class_linear": (), "leakage/utility/inv": ()}
+    erasers = ("leace-rotation", "leace-basis", "linear", "inlp", "rasa", "orbit")
+    columns = ("class_linear", "class_knn", "pose_linear", "pose_kernel")
+    keys |= {
+        f"erasure/{c}/{e}": ("floor", "before", "random") for c in columns for e in erasers if metrics[f"erasure/kept/{e}"] > 0
+    }
+    keys |= {"dci/disentanglement": (), "dci/completeness": ()}
+    for key, beside in keys.items():
+        for name in (key, *(f"{key}/{other}" for other in beside)):
+            assert math.isfinite(metrics[name]), name
+        assert intervals[f"{key}/low"] <= intervals[f"{key}/high"], key
+    for e in erasers:
+        assert 0 < metrics[f"erasure/change/{e}"] <= 1.01 and metrics[f"erasure/rank/{e}"] >= 0
+    assert all(isinstance(value, float) for value in metrics.values())
+    assert set(result.erasers) == set(erasers)
+
+
+def test_they_say_what_is_known_to_be_true(result):
+    metrics = result.metrics
+    largest = max({key.split("@")[1].split("/")[0] for key in metrics if key.startswith("ladder/identity@")}, key=int)
+    assert metrics[f"ladder/identity@{largest}/inv"] > 0.8
+    assert metrics[f"ladder/linear@{largest}/equi"] > 0.7 > metrics[f"ladder/identity@{largest}/equi"]
+    assert metrics["ladder/group_law"] < 1e-5 < 0.3 < metrics["ladder/motion"]  # the predictor is exact
+    assert metrics["ladder/conditional/equi"] > metrics["ladder/conditional/equi/shuffled"] + 0.3
+    assert metrics["ladder/orbit_share/equi"] > metrics["ladder/orbit_share/inv"] + 0.3
+    assert metrics["leakage/leak_pose/pose_linear"] < 0.15
+    assert metrics["leakage/pose_left/pose_linear/leace"] < 0.1
+    assert metrics["erasure/pose_linear/leace-rotation"] < 0.1 < 0.8 < metrics["erasure/pose_linear/leace-rotation/before"]
+    assert metrics["dci/disentanglement"] > 0.7
+    assert metrics["lie/ratio"] < 1  # noise is not steered
+
+
+def test_without_a_predictor_and_with_one_part_it_says_what_is_left_out():
+    train, test = pair(objects=16, frames=4)
+    found = suite.evaluate(train, test, protocols=["ladder", "lie"], progress=False)
+    assert "ladder/group_law" not in found.metrics and found.metrics["lie/ratio"] == 1
+    whole = [dataclasses.replace(f, invariant_dim=f.image.shape[-1]) for f in (train, test)]
+    found = suite.evaluate(*whole, protocols=["dci", "lie"], progress=False)
+    assert any("dci skipped" in note for note in found.notes) and any("lie skipped" in note for note in found.notes)
