@@ -70,7 +70,7 @@ def test_compose_names_the_nearest_key_too():
 def test_help_shows_groups_and_five_commands(tools, tmp_path):
     result = run(tools, "train", "--help", cwd=tmp_path)
     assert result.returncode == 0
-    for word in ("method: sie, vicreg, vsie", "encoder:", "experiment: ", "data:", "predictor: hypernetwork"):
+    for word in ("method: sie, vicreg, vsie", "encoder:", "experiment: ", "data:", "predictor: film, hypernetwork"):
         assert word in result.stdout
     assert result.stdout.count("  python tools/train.py") >= 5
     assert list(tmp_path.iterdir()) == []

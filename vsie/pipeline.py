@@ -134,6 +134,7 @@ def train(config: TrainConfig) -> Path:
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
     classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
+    method.check_data(posed=dataset.posed, classes=classes)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_text(run / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
@@ -235,7 +236,7 @@ def evaluate(
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
     result = suite.evaluate(
-        *trained, steering=method if method.predictor is not None else None, training_deltas=deltas, random_init=untrained,
+        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained,
         protocols=protocols, seed=seed, frame=method.frame,
     )  # fmt: skip
     axis_of = torch.eye(4)[None] if deltas is None else deltas
