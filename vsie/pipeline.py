@@ -134,7 +134,8 @@ def train(config: TrainConfig) -> Path:
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
     classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
-    method.check_data(posed=dataset.posed, classes=classes)
+    steps = encoder.steps(config.data.frames)
+    method.check_data(posed=dataset.posed, classes=classes, windows=config.data.windows, steps=steps)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_text(run / "config.yaml", yaml.safe_dump(plain, sort_keys=False))

@@ -69,7 +69,7 @@ class Method(nn.Module):
 
     TERMS: tuple[str, ...] = ()
     NEEDS_PREDICTOR = True
-    SPLIT = True  # projectors for the two parts; else one, `projector`, for the whole latent
+    PROJECTORS = "parts"  # one for each part; ``whole``: one, `projector`, for the whole latent; ``none``
     direct_supervision = False  # whether a pose or a label is a target: never in one column, unmarked, with those that are not
     needs_labels = False  # then `terms` is given the labels too
     part = "equi"  # what `embed` takes: the equivariant part of the latent, or ``all`` of it
@@ -99,10 +99,10 @@ class Method(nn.Module):
         self.split = Split(invariant, encoder.dim - invariant)
         self.weights = {name: float(weights[name]) for name in self.TERMS}
         options = dict(width=projector_width, layers=projector_layers, norm=projector_norm)
-        if self.SPLIT:
+        if self.PROJECTORS == "parts":
             self.invariant_projector = Projector(self.split.invariant, **options)
             self.equivariant_projector = Projector(self.split.equivariant, **options)
-        else:
+        elif self.PROJECTORS == "whole":
             self.projector = Projector(encoder.dim, **options)
         self.variance, self.covariance = Variance(half=True), Covariance()
 
@@ -113,12 +113,14 @@ class Method(nn.Module):
             return options["projector_width"]
         return encoder.dim - round(encoder.dim * options["invariant_share"]) if cls.part == "equi" else encoder.dim
 
-    def check_data(self, *, posed: bool, classes: int) -> None:
+    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
         """Refuse data that the method cannot be trained on, before training starts.
 
         Args:
             posed: Whether the training data has poses.
             classes: Number of classes, 0 without labels.
+            windows: Windows per object.
+            steps: Steps per window.
 
         Raises:
             ValueError: It says what is missing.
@@ -161,8 +163,9 @@ class Method(nn.Module):
     def known(self, poses: Tensor | None) -> Tensor:
         """The poses, for a method that cannot do without."""
         if poses is None:
+            verb = "is supervised by" if self.direct_supervision else "is conditioned on"
             name = type(self).__name__.lower()
-            raise ValueError(f"{name} is conditioned on known motion, but the data has no poses (manifest column 'poses')")
+            raise ValueError(f"{name} {verb} known motion, but the data has no poses (manifest column 'poses')")
         return poses
 
     def anti_collapse(self, *embedded: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,7 +197,7 @@ class Method(nn.Module):
 
     def embed(self, latents: Tensor) -> Tensor:
         """The space in which the predictor acts: the `part` of latents (..., d) that it is for -> (..., e)."""
-        return self.equivariant_projector(latents) if self.SPLIT else latents
+        return self.equivariant_projector(latents) if self.PROJECTORS == "parts" else latents
 
     def steer(self, embedded: Tensor, motion: Tensor) -> Tensor:
         """Where motions (..., 4, 4) in `frame` take embedded latents (..., e), shapes as for a predictor: (..., e)."""
