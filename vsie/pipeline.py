@@ -241,6 +241,8 @@ def evaluate(
         protocols=protocols, seed=seed, frame=method.frame,
     )  # fmt: skip
     axis_of = torch.eye(4)[None] if deltas is None else deltas
+    if method.direct_supervision:
+        result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of)
     return result.metrics
 
