@@ -59,7 +59,12 @@ class Model:
         """Where `motion` (..., 4, 4), in the run's frame, takes equivariant parts (..., E): embedded predictions (..., e).
 
         A method that does not split its latent (its ``part`` is ``all``) is given the whole latent.
+
+        Raises:
+            ValueError: The run's method has learned no steering.
         """
+        if not self.method.steers:
+            raise ValueError(f"{type(self.method).__name__.lower()} has learned no steering: it has no predictor")
         return self.method.steer(self.method.embed(equivariant), motion)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from tests.methods.common import build, random_poses
 from vsie import components, pose
+from vsie.features import Model
 
 METHODS = components.names("methods")
 
@@ -69,6 +70,8 @@ def test_steering_has_the_form_that_it_declares(name):
     method = build(name).eval()
     if not method.steers:
         assert not method.linear
+        with pytest.raises(ValueError, match="has learned no steering"):
+            Model(method, {}).steer(torch.randn(6, 16), random_poses(6))
         return
     method.conditioning.fit(random_poses(50), random_poses(50, seed=2))
     poses = random_poses(6), random_poses(6, seed=3)

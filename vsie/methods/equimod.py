@@ -70,9 +70,7 @@ class EquiMod(Method):
         if form not in FORMS:
             raise ValueError(f"method.form is {form!r}, expected one of {', '.join(FORMS)}")
         self.form, self.similarity = form, "cosine" if form == "simclr" else "euclidean"
-        self.equivariant_projector = Projector(
-            encoder.dim, width=projector_width, layers=projector_layers, norm=projector_norm
-        )
+        self.equivariant_projector = Projector(encoder.dim, width=projector_width, layers=projector_layers, norm=projector_norm)
         self.identity, self.contrast = ObjectContrast(temperature=temperature), SteeredContrast(temperature=temperature)
         self.invariance, self.error = Invariance(), EquivarianceError()
 
