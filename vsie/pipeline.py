@@ -166,6 +166,8 @@ def train(config: TrainConfig) -> Path:
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
     classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
+    steps = encoder.steps(config.data.frames)
+    method.check_data(posed=dataset.posed, classes=classes, windows=config.data.windows, steps=steps)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_text(run / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
@@ -273,12 +275,14 @@ def evaluate(
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
     result = suite.evaluate(
-        *trained, steering=method if method.predictor is not None else None, training_deltas=deltas, random_init=untrained,
+        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained,
         protocols=protocols, seed=seed, frame=method.frame,
     )  # fmt: skip
     for eraser in result.erasers.values():
         erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
+    if method.direct_supervision:
+        result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of)
     if config.data.layout == "3diebench":
         published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)

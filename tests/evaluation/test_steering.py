@@ -135,3 +135,39 @@ def test_a_pair_may_have_its_own_coefficients():
     assert steering.retrieve(Paired(), embedded, data).metrics()["hit@1"] == 1
     data = dataclasses.replace(data)
     assert steering.pre(Paired(), embedded, data)[0].max() < 1e-6
+
+
+def test_a_predictor_that_can_only_be_evaluated_scores_the_same():
+    class Direct(BlockSteering):
+        linear = False
+
+        def steer(self, embedded, delta):
+            return (embedded.unflatten(-1, (-1, 3)) @ delta[..., :3, :3]).flatten(-2)
+
+    class Paired(Direct):
+        def pair_steer(self, embedded, source, target):
+            return super().steer(embedded, pose.delta(source, target))
+
+        def steer(self, embedded, delta):
+            return -super().steer(embedded, delta)
+
+    data = features(objects=6, clips=2, frames=5, noise=0.5, motion="tumble")
+    for similarity in ("cosine", "euclidean"):
+        expected = steering.evaluate(BlockSteering(similarity=similarity), data, frame="body")
+        for predictor in (Direct(similarity=similarity), Paired(similarity=similarity)):
+            scores, (errors, _), floors, _ = steering.evaluate(predictor, data, frame="body")
+            assert scores.metrics() == pytest.approx(expected[0].metrics())
+            np.testing.assert_allclose(errors, expected[1][0], atol=1e-9)
+            assert floors["chance"] == expected[2]["chance"]
+
+
+def test_a_steering_may_read_the_whole_latent():
+    class Whole(BlockSteering):
+        part = "all"
+
+        def embed(self, latents):
+            assert latents.shape[-1] == 38
+            return latents[..., 8:]
+
+    data = features(objects=6, clips=2, frames=5, noise=0.0, motion="tumble")
+    assert steering.evaluate(Whole(), data, frame="body")[0].metrics()["hit@1"] == 1

@@ -1,7 +1,8 @@
 """Does the predictor land on the right view? The rank of the true view among the other views of the object.
 
 Notable: with ``W(delta) z = sum_k h_k A_k z`` all steered latents of an object are compared with all its views in K-space,
-``<W z_i, z_m> = sum_k h_k <A_k z_i, z_m>``; no steered latent is ever built, except for PRE.
+``<W z_i, z_m> = sum_k h_k <A_k z_i, z_m>``; no steered latent is ever built, except for PRE. A predictor that is not linear
+in the latent is evaluated for every pair of views instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vsie import pose
-from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.inputs import Features, Steering, linear, part_of
 from vsie.evaluation.pose import flat
 
 VIEWS = 32
@@ -112,13 +113,15 @@ def _object_similarities(steering: Steering, views: Tensor, poses: Tensor) -> Te
 
     Only its order in m counts, so what is common to all m (the length of the steered latent) is left out.
     """
-    mixing = coefficients(steering, poses[:, None], poses[None], views.dtype)  # (V, V, K)
-    expanded = steering.expand(views)  # (V, K, e)
     if steering.similarity == "cosine":
         candidates, offset = torch.nn.functional.normalize(views, dim=-1), 0.0
     else:
         candidates, offset = views, 0.5 * views.square().sum(-1)
-    products = torch.einsum("ike,me->ikm", expanded, candidates)
+    if not linear(steering):
+        predicted = steered(steering, views[:, None], poses[:, None], poses[None])  # (V, V, e)
+        return torch.einsum("ije,me->ijm", predicted, candidates) - offset
+    mixing = coefficients(steering, poses[:, None], poses[None], views.dtype)  # (V, V, K)
+    products = torch.einsum("ike,me->ikm", steering.expand(views), candidates)
     return torch.einsum("ijk,ikm->ijm", mixing, products) - offset
 
 
@@ -160,9 +163,14 @@ def retrieve(steering: Steering, embedded: Tensor, features: Features, *, cap: i
 
 
 @torch.no_grad()
-def steer(steering: Steering, embedded: Tensor, mixing: Tensor) -> Tensor:
-    """Steered latents (P, e) of embedded latents (P, e) and coefficients h (P, K)."""
-    return torch.einsum("pk,pke->pe", mixing, steering.expand(embedded))
+def steered(steering: Steering, embedded: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Where the motions between poses (..., 4, 4) take embedded latents (..., e), any steering; shapes broadcast."""
+    if linear(steering):
+        return torch.einsum("...k,...ke->...e", coefficients(steering, source, target, embedded.dtype), steering.expand(embedded))
+    own = getattr(steering, "pair_steer", None)
+    if own is not None:
+        return own(embedded, source.to(embedded.dtype), target.to(embedded.dtype))
+    return steering.steer(embedded, pose.delta(source, target, steering.frame).to(embedded.dtype))
 
 
 def nearest(steering: Steering, predicted: Tensor, bank: Tensor, *, exclude: Tensor | None = None) -> Tensor:
@@ -197,8 +205,7 @@ def pre(steering: Steering, embedded: Tensor, features: Features, *, cap: int = 
     found = []
     for i in range(0, len(source), chunk):
         first, second = source[i : i + chunk], target[i : i + chunk]
-        mixing = coefficients(steering, poses[first], poses[second], embedded.dtype)
-        predicted = steer(steering, embedded[first], mixing)
+        predicted = steered(steering, embedded[first], poses[first], poses[second])
         found.append(nearest(steering, predicted, embedded[bank], exclude=place[first]))
     errors = 1 - (quaternions[target] * quaternions[bank[torch.cat(found)]]).sum(-1).square()
     moment = quaternions[bank].mT @ quaternions[bank] / len(bank)
@@ -214,7 +221,7 @@ def evaluate(steering: Steering | None, test: Features, *, frame: str, source: s
     Returns:
         Scores, PRE as `pre` gives it, floors (``chance``, ``identity``), and the embedded test frames (N * F, e).
     """
-    latents = flat(test, "equi", source)
+    latents = flat(test, part_of(steering), source)
     predictor = steering if steering is not None else Identity(frame=frame)
     embedded = embed(predictor, latents)
     scores = retrieve(predictor, embedded, test)

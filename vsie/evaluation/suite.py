@@ -28,7 +28,7 @@ from vsie import evaluation
 from vsie import pose as geometry
 from vsie.eraser import Eraser
 from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, rotations, steering, tracking
-from vsie.evaluation.inputs import Features, Steering, check_scorable
+from vsie.evaluation.inputs import Features, Steering, check_scorable, part_of
 
 PROTOCOLS = ("classification", "pose", "tracking")
 PROBE_FRAMES = 24_000  # train frames that the pair probes see, evenly over the objects
@@ -112,7 +112,7 @@ class _Task:
                 deltas = self.targets()[0].rotations(source, target)
             self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
         if self.embedded is None:
-            self.embedded = steering.embed(self.steering, pose.flat(self.test, "equi", "clip"))
+            self.embedded = steering.embed(self.steering, pose.flat(self.test, part_of(self.steering), "clip"))
         return True
 
 
