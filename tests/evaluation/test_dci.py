@@ -35,6 +35,7 @@ def test_scores_are_those_of_the_entropies():
     assert completeness == pytest.approx(np.average(factors, weights=importance.sum(0)))
     assert dci.scores(np.eye(2)) == (1, 1)
     assert dci.scores(np.ones((2, 2))) == pytest.approx((0, 0))
+    assert np.isnan(dci.scores(np.ones((2, 1)))[0]) and dci.scores(np.ones((2, 1)))[1] == pytest.approx(0)
     many = np.random.default_rng(0).random((5, 2, 3))
     np.testing.assert_allclose(dci.scores(many)[0], [dci.scores(one)[0] for one in many])
 

@@ -43,16 +43,17 @@ class Dci:
 
 
 def _concentration(importance: np.ndarray, axis: int) -> np.ndarray:
-    """1 - relative entropy along an axis, (..., the other axis), weighted later; 1 where that axis has one entry."""
+    """1 - relative entropy along an axis, (..., the other axis), weighted later; NaN where that axis has one entry."""
     total = importance.sum(axis, keepdims=True)
     share = importance / np.where(total > 0, total, 1)
     count = importance.shape[axis]
-    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(axis) / (np.log(count) if count > 1 else 1)
+    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(axis) / (np.log(count) if count > 1 else np.nan)
     return 1 - entropy
 
 
 def scores(importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Disentanglement and completeness (...) of importances (..., blocks, factors)."""
+    """Disentanglement (NaN with one factor: there is nothing to keep apart) and completeness (...) of importances
+    (..., blocks, factors)."""
     whole = importance.sum((-1, -2))
     whole = np.where(whole > 0, whole, np.nan)
     blocks, factors = importance.sum(-1), importance.sum(-2)
@@ -116,7 +117,10 @@ def block_dci(audit: Audit, train: Features, test: Features, *, source: str = "c
     table = importance({name: [column.sums.sum(0) for column in own] for name, own in told.items()})
     counts = bootstrap.draw(len(audit.names), seed=seed)
     resampled = scores(importance({name: [counts @ column.sums for column in own] for name, own in told.items()}))
-    low_high = [tuple(np.nanpercentile(values, [2.5, 97.5]).tolist()) for values in resampled]
+    low_high = [
+        tuple(np.nanpercentile(values, [2.5, 97.5]).tolist()) if np.isfinite(values).any() else (np.nan, np.nan)
+        for values in resampled
+    ]
     disentanglement, completeness = scores(table)
     return Dci(
         float(disentanglement), float(completeness), low_high[0], low_high[1], blocks, tuple(told), table,

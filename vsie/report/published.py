@@ -40,6 +40,8 @@ def own_row(metrics: Mapping[str, float], name: str, setting: str) -> dict[str, 
 def whose(manifest) -> str:
     """What the data of a run are: 3DIEBench by its numbers of objects, else something in its layout."""
     facts = json.loads((MANIFESTS / "3diebench.json").read_text(encoding="utf-8"))
+    if len(manifest) and Path(str(manifest.path[-1])).is_absolute():
+        return "NOT COMPARABLE: held-out rotations"
     counts = {split: int((manifest.split == index).sum()) for index, split in enumerate(("train", "val"))}
     if all(counts[split] == facts[split] for split in counts) and len(manifest.classes) == facts["classes"]:
         return facts["name"]
