@@ -107,6 +107,20 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
     return torch.cat(sources)[:count].double(), torch.cat(targets)[:count].double()
 
 
+def measured(run: Path, key: str) -> float | None:
+    """One measure of a run's metrics.json, for a sweep to optimise; None where there is no such file, and a line says so
+    where it does not hold the key."""
+    from vsie.components import nearest
+
+    file = Path(run) / "metrics.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if key not in found:
+        print(f"metric={key} is not in {file}{nearest(key, found)}")
+    return found.get(key)
+
+
 def train(config: TrainConfig) -> Path:
     """Data, training, evaluation and report of one run; returns the run's folder.
 
@@ -160,8 +174,8 @@ def run_folder(config: TrainConfig) -> Path:
 
 
 # What may differ between a run and the command that goes on with it: it changes how a run works, never what comes out.
-FREE = ("out", "resume", "threads", "protocol", "trainer.checkpoint_seconds", "trainer.log_steps", "trainer.tensorboard",
-        "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers")  # fmt: skip
+FREE = ("out", "resume", "threads", "protocol", "metric", "trainer.checkpoint_seconds", "trainer.log_steps",
+        "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers")  # fmt: skip
 
 
 def check_claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:
@@ -192,19 +206,20 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def evaluate(
-    run: Path, *, config: TrainConfig | None = None, protocols: Sequence[str] = suite.PROTOCOLS, out: Path | None = None,
-    data: str | None = None, seed: int = 0, device: torch.device | str = "cpu",
+    run: Path, *, config: TrainConfig | None = None, protocols: Sequence[str] = suite.DEFAULT, out: Path | None = None,
+    data: str | None = None, seed: int = 0, device: torch.device | str = "cpu", compat: str | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Features once (cached in the run), then what each part knows: prints a table, writes metrics.json and the pictures.
 
     Args:
         run: A run's folder.
         config: Its config when at hand; else as it was kept.
-        protocols: Which of classification, pose, tracking.
+        protocols: Which of classification, rotation, colour, pre, mrr, pose, tracking.
         out: Where results go; None for the run's folder.
         data: Another manifest to judge on (with splits train, for the probes, and val); None for the run's own.
         seed: Of probes and pairs.
-        device: Where features are computed.
+        device: Where features are computed and the probes of single frames are trained.
+        compat: ``sie``: the protocols as SIE released them; what else metrics.json holds is kept.
 
     Returns:
         The flat metrics.
@@ -212,6 +227,7 @@ def evaluate(
     from vsie.config import from_plain
     from vsie.report import write_report
 
+    suite.check_protocols(protocols, compat)
     model = features.load(run, device=device)
     config = config or from_plain(model.config)
     out = out or run
@@ -226,20 +242,28 @@ def evaluate(
     splits = {}
     for name, split in (("train", "train"), ("test", test_split)):
         splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
-    trained = feature_set(run, model.method, splits, config.data.frames, precision, "features")
-    torch.manual_seed(config.seed)
-    initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
-    untrained = feature_set(run, initial, splits, config.data.frames, precision, "random-init")
-    del initial
+    untrained = probed = None
+    if compat and features.has_batch_norm(model.encoder):
+        # The released probes leave BatchNorm in train mode; their retrieval does not.
+        train_set, probed = feature_set(run, model.method, splits, config.data.frames, precision, "among-others", True)
+        alone = feature_set(run, model.method, {"test": splits["test"]}, config.data.frames, precision, "features")
+        trained = (train_set, *alone)
+    else:
+        trained = feature_set(run, model.method, splits, config.data.frames, precision, "features")
+    if not compat:
+        torch.manual_seed(config.seed)
+        initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
+        untrained = feature_set(run, initial, splits, config.data.frames, precision, "random-init")
+        del initial
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
     result = suite.evaluate(
         *trained, steering=method if method.predictor is not None else None, training_deltas=deltas, random_init=untrained,
-        protocols=protocols, seed=seed, frame=method.frame,
+        protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
     )  # fmt: skip
     axis_of = torch.eye(4)[None] if deltas is None else deltas
-    write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of)
+    write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
     return result.metrics
 
 
@@ -253,13 +277,14 @@ def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> li
     if not (manifest.label[rows] >= 0).all() and "classification" in kept:
         print(f"no classification: {manifest.file} has clips without a label")
         kept.remove("classification")
-    if not manifest.posed[rows].all() and {"pose", "tracking"} & set(kept):
-        print(f"no pose, no tracking: {manifest.file} has clips without poses")
-        kept = [name for name in kept if name not in ("pose", "tracking")]
+    needing = [name for name in ("pose", "tracking", "rotation", "mrr", "pre") if name in kept]
+    if not manifest.posed[rows].all() and needing:
+        print(f"{', '.join(f'no {name}' for name in needing)}: {manifest.file} has clips without poses")
+        kept = [name for name in kept if name not in needing]
     return kept
 
 
-def feature_set(run: Path, method: Method, splits, frames: int, precision: str, name: str):
+def feature_set(run: Path, method: Method, splits, frames: int, precision: str, name: str, among_others: bool = False):
     """Features of the splits, computed once per (weights, clips): kept in the run's folder."""
     digest = hashlib.sha256()
     for tensor in method.encoder.state_dict().values():
@@ -272,7 +297,7 @@ def feature_set(run: Path, method: Method, splits, frames: int, precision: str, 
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
         stored = load_features(file)
         if stored is None:
-            options = dict(frames=frames, precision=precision, description=f"{name} {split}")
+            options = dict(frames=frames, precision=precision, description=f"{name} {split}", among_others=among_others)
             stored = features.evaluation_features(method, dataset, **options)
             for old in file.parent.glob(f"{name}-{split}-*.npz"):
                 old.unlink()
@@ -284,7 +309,10 @@ def feature_set(run: Path, method: Method, splits, frames: int, precision: str, 
 def save_features(file: Path, values) -> None:
     """Write `Features` to an .npz, atomically."""
     columns = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
-    columns["paths"] = np.array(columns["paths"], dtype=np.str_)
+    if values.latents is None:
+        del columns["latents"], columns["latent_names"]
+    for name in {"paths", "latent_names"} & columns.keys():
+        columns[name] = np.array(columns[name], dtype=np.str_)
     with atomic_path(file) as temporary:
         np.savez(temporary, **columns)
 
@@ -295,6 +323,8 @@ def load_features(file: Path):
         return None
     with np.load(file) as stored:
         columns = {name: stored[name] for name in stored.files}
-    columns["paths"], columns["invariant_dim"] = columns["paths"].tolist(), int(columns["invariant_dim"])
+    for name in {"paths", "latent_names"} & columns.keys():
+        columns[name] = columns[name].tolist()
+    columns["invariant_dim"] = int(columns["invariant_dim"])
     return Features(**columns)
 

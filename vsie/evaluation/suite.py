@@ -118,6 +118,15 @@ class _Task:
         return True
 
 
+def check_protocols(protocols: Sequence[str], compat: str | None = None) -> None:
+    """Refuse protocols, or a compatibility, that are not there."""
+    unknown = sorted(set(protocols) - set(PROTOCOLS))
+    if unknown:
+        raise ValueError(f"unknown protocol {', '.join(unknown)}; there are {', '.join(PROTOCOLS)}")
+    if compat is not None and compat not in COMPATIBLE:
+        raise ValueError(f"compat is {compat!r}, expected null or one of {', '.join(COMPATIBLE)}")
+
+
 def evaluate(
     train: Features,
     test: Features,
@@ -159,13 +168,9 @@ def evaluate(
         ValueError: On unknown protocols, sets that share objects or differ in shape, features that are not finite or have
             collapsed.
     """
-    unknown = sorted(set(protocols) - set(PROTOCOLS))
-    if unknown:
-        raise ValueError(f"unknown protocol {', '.join(unknown)}; there are {', '.join(PROTOCOLS)}")
+    check_protocols(protocols, compat)
     if steering is not None and steering.frame != frame:
         raise ValueError(f"the steering's deltas are in the {steering.frame} frame, the evaluation's in the {frame} frame")
-    if compat is not None and compat not in COMPATIBLE:
-        raise ValueError(f"compat is {compat!r}, expected null or one of {', '.join(COMPATIBLE)}")
     _check(train, test, random_init)
     if probed is not None:
         _check(train, probed, None)

@@ -22,8 +22,9 @@ STRIP_ROWS, STRIP_STEPS, PLOTTED_CLIPS = 4, 8, 8
 
 
 def write_report(
-    out: Path, run: Path, result: Result, test: Features, dataset, classes: Sequence[str], method, deltas: torch.Tensor
-) -> list[Path]:
+    out: Path, run: Path, result: Result, test: Features, dataset, classes: Sequence[str], method, deltas: torch.Tensor,
+    *, keep: bool = False,
+) -> list[Path]:  # fmt: skip
     """Write metrics.json, table.txt, table.md and the pictures, and print the table.
 
     Args:
@@ -35,15 +36,19 @@ def write_report(
         classes: Names of the classes.
         method: The steering; one whose ``predictor`` is None is not steered.
         deltas: (M, 4, 4) training deltas, for the axis of the motion.
+        keep: Keep what is in ``metrics.json`` under other keys.
 
     Returns:
         The files written.
     """
     out = Path(out)
-    write_text(out / "metrics.json", json.dumps(plain({**result.metrics, **result.intervals}), indent=1, sort_keys=True) + "\n")
-    table = tables.terminal(result.metrics)
+    metrics = {**result.metrics, **result.intervals}
+    if keep and (out / "metrics.json").is_file():
+        metrics = {**json.loads((out / "metrics.json").read_text(encoding="utf-8")), **metrics}
+    write_text(out / "metrics.json", json.dumps(plain(metrics), indent=1, sort_keys=True) + "\n")
+    table = tables.terminal(metrics)
     write_text(out / "table.txt", table + "\n")
-    write_text(out / "table.md", tables.markdown(result.metrics) + "\n")
+    write_text(out / "table.md", tables.markdown(metrics) + "\n")
     written = [out / "metrics.json", out / "table.txt", out / "table.md"]
     axis = motion_axis(torch.as_tensor(deltas))
     if (Path(run) / "log.csv").is_file():
@@ -68,7 +73,7 @@ def write_report(
 
 def plain(metrics: dict[str, float]) -> dict[str, float | None]:
     """JSON has no NaN: null instead."""
-    return {key: None if math.isnan(value) else value for key, value in metrics.items()}
+    return {key: None if value is None or math.isnan(value) else value for key, value in metrics.items()}
 
 
 def motion_axis(deltas: torch.Tensor) -> torch.Tensor:
