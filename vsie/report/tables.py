@@ -158,6 +158,9 @@ COMPARED = (
     "pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/inv", "pose/geodesic_median_deg/inversion", "pose/r2/equi",
     "steering/mrr", "steering/hit@1", "steering/hit@5",
     "tracking/probe/rpe_deg@1", "tracking/probe/drift_deg", "tracking/inversion/rpe_deg@1", "tracking/inversion/drift_deg",
+    "rotation/geodesic_median_deg/equi", "rotation/r2_quaternion/equi", "colour/r2/equi", *RETRIEVAL,
+    "compat_sie/classification/top1/all", "compat_sie/rotation/r2/equi", "compat_sie/rotation/r2/all",
+    "compat_sie/colour/r2/all", *(f"{COMPAT}{key}" for key in RETRIEVAL),
 )  # fmt: skip
 
 
@@ -172,6 +175,11 @@ def spread(key: str, values: Sequence[float]) -> str:
 
 def _long_name(key: str) -> str:
     """Words for a full key, the part or the tracker included."""
+    if key.startswith(COMPAT):
+        words = name(key) if key in NAMES else f"{name(key.rpartition('/')[0])}, {key.rpartition('/')[2]}"
+        return f"SIE's release: {words}"
+    if key in NAMES:
+        return name(key)
     family, *rest = key.split("/")
     if family == "tracking":
         return f"{name(rest[-1])}, {rest[0]}"
