@@ -238,3 +238,15 @@ def test_released_retrieval_equals_a_loop():
     streamed, objects, _ = steering.pre(predictor, embedded, data, cap=None, sources="released", chunk=7)
     np.testing.assert_allclose(streamed, errors, atol=1e-9)
     np.testing.assert_array_equal(np.unique(objects), data.objects[::2])
+
+
+def test_view_0_is_the_one_of_that_number_on_disk():
+    """Virtual clips hold an object's views in another order; the released measures start from image_0."""
+    data = features(objects=3, clips=1, frames=5, noise=0.5, motion="tumble")
+    order = np.array([3, 1, 4, 0, 2])
+    moved = dataclasses.replace(data, clip=data.clip[:, order], poses=data.poses[:, order])
+    object.__setattr__(moved, "frame_numbers", np.tile(order, (3, 1)))
+    scores = [steering.retrieve(BlockSteering(), flat(d, "equi", "clip"), d, cap=None, released=True) for d in (data, moved)]
+    np.testing.assert_allclose(scores[0].values["mrr"], scores[1].values["mrr"])
+    errors = [steering.pre(BlockSteering(), flat(d, "equi", "clip"), d, cap=None, sources="released")[0] for d in (data, moved)]
+    np.testing.assert_allclose(*errors, atol=1e-9)

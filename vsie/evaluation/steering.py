@@ -182,6 +182,8 @@ def retrieve(
         if number < 3:
             continue
         index = torch.from_numpy(group)
+        if released:
+            index = torch.from_numpy(in_order(features, group))
         views, poses = take(embedded, index, device), all_poses[index].to(device)
         if released:
             similarity = _object_similarities(steering, views, poses, 1, "cosine")
@@ -244,6 +246,12 @@ def nearest_of_many(
     return place.cpu()
 
 
+def in_order(features: Features, group: np.ndarray) -> np.ndarray:
+    """An object's frames as they are numbered on disk (virtual clips put views in another order), so that view 0 is first."""
+    numbers = getattr(features, "frame_numbers", None)
+    return group if numbers is None else group[np.argsort(numbers.reshape(-1)[group], kind="stable")]
+
+
 def queries(groups: Sequence[np.ndarray], sources: str, *, seed: int = 0, limit: int = QUERIES) -> tuple[Tensor, Tensor]:
     """Source and target frames (P,), (P,) of PRE, for objects whose frames are `groups`.
 
@@ -290,6 +298,8 @@ def pre(
         Errors (P,), objects (P,), and the floors: ``constant`` (the best constant pose) and ``random`` (a random frame).
     """
     groups = [group for group in features.views(cap) if len(group) > 1]
+    if sources == "released":
+        groups = [in_order(features, group) for group in groups]
     source, target = queries(groups, sources, seed=seed, limit=limit)
     bank = torch.from_numpy(np.concatenate(groups))
     place = torch.full((features.frames * len(features.objects),), -1)
