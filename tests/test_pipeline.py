@@ -254,7 +254,11 @@ def test_protocols_of_single_frames_through_the_pipeline(debug, monkeypatch):
 
     monkeypatch.setenv("VSIE_DATA", str(debug[0] / "cache"))
     monkeypatch.setattr(pose, "STEPS", 30)
+    found = pipeline.evaluate(debug[0] / "run", protocols=["mrr"], out=debug[0] / "line")
+    stored = {file.name: file.stat().st_mtime_ns for file in (debug[0] / "run" / "features").iterdir()}
     found = pipeline.evaluate(debug[0] / "run", protocols=["mrr", "pre"], out=debug[0] / "line")
+    again = {file.name: file.stat().st_mtime_ns for file in (debug[0] / "run" / "features").iterdir()}
+    assert stored == again  # features are computed once
     assert found["mrr/mrr/floor"] == pytest.approx(np.mean([1 / (k + 1) for k in range(15)]))
     assert 0 < found["pre/pre"] < 1 and pipeline.measured(debug[0] / "line", "mrr/mrr") == found["mrr/mrr"]
     assert pipeline.measured(debug[0] / "line", "mrr/mr") is None is pipeline.measured(debug[0], "mrr/mrr")

@@ -292,8 +292,9 @@ def feature_set(run: Path, method: Method, splits, frames: int, precision: str, 
     found = []
     for split, dataset in splits.items():
         key = digest.copy()
-        changed = Path(dataset.manifest.file).stat().st_mtime_ns
-        key.update(f"{dataset.manifest.file} {changed} {split} {len(dataset)} {frames} {precision}".encode())
+        source = Path(dataset.manifest.file)  # its content, not its time: opening rendered data writes the same manifest again
+        version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
+        key.update(f"{source} {version} {split} {len(dataset)} {frames} {precision}".encode())
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
         stored = load_features(file)
         if stored is None:
