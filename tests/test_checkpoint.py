@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+
+import pytest
 import torch
 
 from vsie import checkpoint
@@ -19,3 +23,23 @@ def test_a_kill_between_two_renames_loses_nothing_and_a_reader_moves_nothing(tmp
     checkpoint.save(tmp_path, model, CONFIG, {"step": 2})
     assert checkpoint.load_state(tmp_path) == {"step": 2}
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FOLDER]
+
+
+@pytest.mark.parametrize("megabytes, written", [(1, "model"), (6, "state")])
+def test_a_full_disk_is_told_by_name_and_keeps_the_checkpoint_before(tmp_path, megabytes, written):
+    """Weights take 4 MB: a disk of so many more is full while `written` is; only where a file system can be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", disk]
+    if subprocess.run(size, capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    try:
+        small, large = torch.nn.Linear(2, 2), torch.nn.Linear(1000, 1000)
+        checkpoint.save(disk, small, CONFIG, {"step": 1})
+        with pytest.raises(OSError, match="no space left on the disk.*nothing was replaced") as caught:
+            checkpoint.save(disk, large, CONFIG, {"step": 2, "moments": torch.zeros(1000, 1000)})
+        assert caught.value.errno == errno.ENOSPC
+        assert checkpoint.load_state(disk) == {"step": 1}
+        assert [path.name for path in disk.iterdir()] == [checkpoint.FOLDER]
+    finally:
+        subprocess.run(["umount", disk], check=True)

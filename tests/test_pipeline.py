@@ -189,6 +189,22 @@ def test_bad_input_is_one_line_and_leaves_no_run(debug, tools, tmp_path, argumen
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 
+def test_a_folder_of_videos_without_labels_goes_from_nothing_to_features(debug, tools, tmp_path):
+    videos = sorted((debug[0] / "cache" / "rendered").rglob("*.mp4"))
+    (tmp_path / "videos").mkdir()
+    for number, video in enumerate(videos):
+        shutil.copy(video, tmp_path / "videos" / f"{number:03}.mp4")
+    options = ("experiment=debug", "method=vicreg", "data=videos", "data.root=videos", "data.size=32", "data.windows=2",
+               "trainer.images=256", "trainer.batch=8", "out=run")  # fmt: skip
+    result = run(tools, "train", *options, cwd=tmp_path, env=debug[3])
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "no evaluation" in result.stdout and "no held-out clips" in result.stdout
+    result = run(tools, "extract", "checkpoint=run", "manifest=videos", "out=features.npz", cwd=tmp_path, env=debug[3])
+    assert result.returncode == 0, result.stderr[-3000:]
+    with np.load(tmp_path / "features.npz") as stored:
+        assert len(np.unique(stored["path"])) == len(videos)
+
+
 def test_a_full_disk_is_one_clear_error(tools, tmp_path):
     """In a file system of 3 MB: only where one can be mounted."""
     disk = tmp_path / "disk"
@@ -213,6 +229,8 @@ def test_covering_windows_hold_every_frame_once_where_they_can():
     for length, frames in ((17, 4), (9, 2), (5, 4)):
         assert set(covering(length, frames).flatten().tolist()) == set(range(length))
     assert covering(3, 4).tolist() == [[0, 1, 2, 2]]
+    assert set(np.diff(covering(60, 4, widest=5)).flatten().tolist()) == {5}
+    assert sorted(covering(60, 4, widest=5).flatten().tolist()) == list(range(60))
 
 
 def test_frames_in_context_come_back_in_order():

@@ -7,6 +7,7 @@ is written beside the old one and takes its place by renames: at every instant o
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from vsie.files import atomic_path
@@ -26,7 +28,11 @@ FILES = ("model.safetensors", "config.yaml", "state.pt")
 
 
 def save(run: Path, model: nn.Module, config: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
-    """Write the run's checkpoint in place of the one before. Returns its folder."""
+    """Write the run's checkpoint in place of the one before. Returns its folder.
+
+    Raises:
+        OSError: The disk is full, with the place named; the checkpoint before stays.
+    """
     folder, previous = run / FOLDER, run / PREVIOUS
     if not folder.exists() and previous.exists():
         previous.rename(folder)  # a kill came between two renames
@@ -36,9 +42,11 @@ def save(run: Path, model: nn.Module, config: Mapping[str, Any], state: Mapping[
     with atomic_path(upcoming) as temporary:
         temporary.mkdir(parents=True)
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-        save_file(tensors, temporary / FILES[0])
+        (temporary / FILES[0]).write_bytes(to_bytes(tensors))
         (temporary / FILES[1]).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-        torch.save(dict(state), temporary / FILES[2])
+        buffer = io.BytesIO()  # written by Python, so that a full disk is an OSError and not an error of the writer's own kind
+        torch.save(dict(state), buffer)
+        (temporary / FILES[2]).write_bytes(buffer.getbuffer())
     if folder.exists():
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)

@@ -187,9 +187,8 @@ def opened(run: Run):
     manifest, cache = pipeline.open_data(config)
     split = "val" if len(manifest.rows("val")) else "test"
     dataset = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
-    (test,) = pipeline.feature_set(
-        run.folder, model.method, {"test": dataset}, config.data.frames, best_precision()[0], "features"
-    )
+    window = pipeline.context(config, model.encoder.stride)
+    (test,) = pipeline.feature_set(run.folder, model.method, {"test": dataset}, window, best_precision()[0], "features")
     return model.method, test, dataset
 
 

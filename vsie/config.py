@@ -86,6 +86,7 @@ class DataConfig:
     windows: int = 4
     frames: int = 2
     spacing: list[int] = field(default_factory=lambda: [1, 12])
+    context: int | None = None
     cache: bool = True
     workers: int = 0
     allowed_skips: float = 0.01

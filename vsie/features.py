@@ -1,7 +1,8 @@
 """Features of clips: for evaluation (every frame of every clip) and for downstream use (`tools/extract.py`).
 
 A frame has two latents: encoded *alone* (T = 1), which image-level classification is asked of, and encoded *with its clip
-around it*, in windows shaped like those of training, which tracking is asked of. For a still encoder they are the same.
+around it*, in windows that may be longer than those of training, which tracking is asked of. For a still encoder they are
+the same.
 """
 
 from __future__ import annotations
@@ -80,15 +81,15 @@ def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:
     return Model(method.to(device).eval(), config)
 
 
-def covering(length: int, frames: int) -> np.ndarray:
-    """Windows (W, frames) of evenly spaced frames that together hold every frame of a clip, as training saw them.
+def covering(length: int, frames: int, widest: int | None = None) -> np.ndarray:
+    """Windows (W, frames) of evenly spaced frames that together hold every frame of a clip.
 
-    The spacing is the widest that fits. Where `frames` does not divide `length` the last windows share frames with others;
-    a clip shorter than a window gives one window that holds its last frame.
+    The spacing is the widest that fits and is not above `widest`, training's. Where `frames` does not divide `length` the last
+    windows share frames with others; a clip shorter than a window gives one window that holds its last frame.
     """
     if length <= frames:
         return np.minimum(np.arange(frames), length - 1)[None]
-    spacing = length // frames
+    spacing = length // frames if widest is None else min(length // frames, widest)
     block = spacing * frames
     starts = [base + offset for base in range(0, length - block + 1, block) for offset in range(spacing)]
     if length % block:
@@ -109,13 +110,16 @@ def encode(encoder: nn.Module, images: Tensor, *, precision: str = "32-true") ->
     return torch.cat(parts)
 
 
-def encode_clip(encoder: Encoder, video: Tensor, frames: int, *, precision: str = "32-true") -> tuple[Tensor, Tensor]:
+def encode_clip(
+    encoder: Encoder, video: Tensor, frames: int, *, widest: int | None = None, precision: str = "32-true"
+) -> tuple[Tensor, Tensor]:
     """Every step of clips (N, F, H, W, 3) uint8, alone and in context.
 
     Args:
         encoder: In eval mode.
         video: Clips of one length.
-        frames: T of the training windows.
+        frames: How many frames of a clip the encoder sees together; 1 for an encoder of stills.
+        widest: Largest number of frames from one of them to the next; None for what fits.
 
     Returns:
         Latents (N, S, D) of single frames and of steps in context; S = F for encoders of stride 1, else F // stride, and the
@@ -130,9 +134,10 @@ def encode_clip(encoder: Encoder, video: Tensor, frames: int, *, precision: str 
         return rearrange(alone, "(n s) 1 d -> n s d", n=count), context
     alone = encode(encoder, rearrange(video, "n f h w c -> (n f) 1 h w c"), precision=precision)
     alone = rearrange(alone, "(n f) 1 d -> n f d", n=count)
+    frames = min(frames, length)
     if frames == 1:
         return alone, alone
-    windows = torch.from_numpy(covering(length, frames))
+    windows = torch.from_numpy(covering(length, frames, widest))
     latents = encode(encoder, rearrange(video[:, windows], "n w t h w2 c -> (n w) t h w2 c"), precision=precision)
     latents = rearrange(latents, "(n w) t d -> n (w t) d", n=count)
     context = torch.empty_like(alone)
@@ -177,10 +182,10 @@ def encode_among_others(encoder: Encoder, video: Tensor, *, precision: str = "32
 
 
 def evaluation_features(
-    method: Method, dataset, *, frames: int, precision: str = "32-true", description: str = "features",
+    method: Method, dataset, *, frames: int, widest: int | None = None, precision: str = "32-true", description: str = "features",
     among_others: bool = False,
 ) -> Features:  # fmt: skip
-    """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length).
+    """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length); see `encode_clip`.
 
     With `among_others` each frame is encoded alone with BatchNorm in train mode, in batches of frames of `OTHERS` clips drawn
     at random: for the protocols as SIE released them.
@@ -202,7 +207,7 @@ def evaluation_features(
         if among_others:
             alone = context = encode_among_others(encoder, video, precision=precision, seed=items[0])
         else:
-            alone, context = encode_clip(encoder, video, frames, precision=precision)
+            alone, context = encode_clip(encoder, video, frames, widest=widest, precision=precision)
         times = torch.stack([torch.as_tensor(clip["times"]) for clip in clips]).double()
         still = torch.eye(4).expand(video.shape[1], 4, 4)  # where no pose is known, none is asked for later
         poses = torch.stack([torch.as_tensor(clip.get("poses", still)) for clip in clips]).double()

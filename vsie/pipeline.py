@@ -60,8 +60,7 @@ def open_data(config: TrainConfig) -> tuple[Manifest, FrameCache | None]:
     """The manifest, and the cache of decoded frames when asked for, of a training config."""
     data = config.data
     manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))
-    if not len(manifest.rows("train")):
-        raise ValueError(f"{manifest.file} has no rows of the split train")
+    manifest.rows("train")  # a manifest without any is refused here, before anything is decoded
     return manifest, open_cache(manifest, data.size) if data.cache else None
 
 
@@ -235,25 +234,26 @@ def evaluate(
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data))
     manifest, cache = open_data(config)
     precision = best_precision()[0]
-    test_split = "val" if len(manifest.rows("val")) else "test"
+    test_split = "val" if manifest.holds("val") else "test"
     protocols = askable(protocols, manifest, test_split)
     if not protocols:
         return {}
     splits = {}
     for name, split in (("train", "train"), ("test", test_split)):
         splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
+    window = context(config, model.encoder.stride)
     untrained = probed = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.
-        train_set, probed = feature_set(run, model.method, splits, config.data.frames, precision, "among-others", True)
-        alone = feature_set(run, model.method, {"test": splits["test"]}, config.data.frames, precision, "features")
+        train_set, probed = feature_set(run, model.method, splits, window, precision, "among-others", True)
+        alone = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "features")
         trained = (train_set, *alone)
     else:
-        trained = feature_set(run, model.method, splits, config.data.frames, precision, "features")
+        trained = feature_set(run, model.method, splits, window, precision, "features")
     if not compat:
         torch.manual_seed(config.seed)
         initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
-        untrained = feature_set(run, initial, splits, config.data.frames, precision, "random-init")
+        untrained = feature_set(run, initial, splits, window, precision, "random-init")
         del initial
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
@@ -269,10 +269,10 @@ def evaluate(
 
 def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> list[str]:
     """Those of the protocols that the data can answer; a line says which it cannot and why."""
-    rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
-    if not len(manifest.rows(test_split)):
+    if not manifest.holds(test_split):
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
+    rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
     kept = list(protocols)
     if not (manifest.label[rows] >= 0).all() and "classification" in kept:
         print(f"no classification: {manifest.file} has clips without a label")
@@ -284,7 +284,24 @@ def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> li
     return kept
 
 
-def feature_set(run: Path, method: Method, splits, frames: int, precision: str, name: str, among_others: bool = False):
+def context(config: TrainConfig, stride: int) -> tuple[int, int]:
+    """How many frames of a clip the encoder sees together in evaluation, and the largest number of frames between two of them.
+
+    An encoder that was trained on stills sees stills.
+
+    Raises:
+        ValueError: `data.context` is no multiple of the encoder's stride.
+    """
+    data = config.data
+    frames = 1 if data.frames == 1 else data.context or data.frames
+    if frames < 1 or (frames > 1 and frames % stride):
+        raise ValueError(f"data.context is {frames}, expected 1 or a multiple of encoder.stride {stride}")
+    return frames, data.spacing[1]
+
+
+def feature_set(
+    run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str, among_others: bool = False
+):
     """Features of the splits, computed once per (weights, clips): kept in the run's folder."""
     digest = hashlib.sha256()
     for tensor in method.encoder.state_dict().values():
@@ -294,11 +311,12 @@ def feature_set(run: Path, method: Method, splits, frames: int, precision: str, 
         key = digest.copy()
         source = Path(dataset.manifest.file)  # its content, not its time: opening rendered data writes the same manifest again
         version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
-        key.update(f"{source} {version} {split} {len(dataset)} {frames} {precision}".encode())
+        key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
         stored = load_features(file)
         if stored is None:
-            options = dict(frames=frames, precision=precision, description=f"{name} {split}", among_others=among_others)
+            options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}",
+                           among_others=among_others)  # fmt: skip
             stored = features.evaluation_features(method, dataset, **options)
             for old in file.parent.glob(f"{name}-{split}-*.npz"):
                 old.unlink()

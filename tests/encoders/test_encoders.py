@@ -9,7 +9,7 @@ from vsie import components
 
 CASES = [
     ("frame", dict(widths=(8, 16), depths=(1,), dim=32)),
-    ("frame", dict(widths=(8, 16), depths=(1,), dim=32, mixing=2, solo=0.0, norm="group")),
+    ("frame", dict(widths=(8, 16), depths=(1,), dim=32, mixing=2, norm="group")),
     ("frame", dict(backbone="resnet18", dim=None)),
     ("frame", dict(backbone="mobilenet_v3_small", dim=64, mixing=1)),
     ("torchvision", dict(backbone="r3d_18")),
@@ -55,15 +55,19 @@ def test_mixing_starts_as_the_identity_and_then_sees_the_other_frames():
         assert (encoder(clip) - encoder(changed))[:, 0].abs().max() > 1e-3
 
 
-def test_frames_of_solo_clips_do_not_see_each_other():
+def test_the_first_share_of_the_latent_is_each_frames_own():
     torch.manual_seed(0)
-    mixing = components.importlib.import_module("vsie.encoders.frame").Mixing(8, 2)
-    torch.nn.init.normal_(mixing.out.weight)
-    latents = torch.randn(2, 4, 8)
-    mixed = mixing(latents, torch.tensor([True, False]))
-    alone = torch.cat([mixing(latents[:, i : i + 1]) for i in range(4)], 1)
-    assert (mixed[0] - alone[0]).abs().max() < 1e-6
-    assert (mixed[1] - mixing(latents)[1]).abs().max() < 1e-6 < (mixed[1] - alone[1]).abs().max()
+    encoder = components.build("encoders", "frame", widths=[4, 8], depths=[1], dim=8, mixing=2, heads=2, framewise=0.25).eval()
+    for block in encoder.mixing:
+        torch.nn.init.normal_(block.out.weight)
+        torch.nn.init.normal_(block.feed[-1].weight)
+    clip = torch.rand(2, 3, 4, 16, 16)
+    together = encoder(clip)
+    alone = torch.cat([encoder(clip[:, :, i : i + 1]) for i in range(4)], 1)
+    assert (together - alone)[..., :2].abs().max() < 1e-5
+    assert (together - alone)[..., 2:].abs().amin((0, 1)).max() > 1e-3
+    with pytest.raises(ValueError, match="encoder.framewise is 1"):
+        components.build("encoders", "frame", framewise=1.0)
 
 
 def test_unknown_names_tell_the_nearest():

@@ -71,6 +71,10 @@ class Manifest:
         """Whether each row has poses, bool (N,)."""
         return self.pose_path != ""
 
+    def holds(self, split: str) -> bool:
+        """Whether any row is of a split."""
+        return split in SPLITS and bool((self.split == SPLITS.index(split)).any())
+
     def rows(self, split: str) -> np.ndarray:
         """The rows, int64, of a split, in order. A split without rows is a ValueError that says which there are."""
         if split not in SPLITS:

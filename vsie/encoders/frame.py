@@ -8,7 +8,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vsie.distributed import rank, world_size
 from vsie.encoders.base import Encoder
 from vsie.encoders.resnet import SmallResNet
 
@@ -22,7 +21,8 @@ class Frame(Encoder):
         dim: Width of the latents; null keeps the backbone's own.
         mixing: Attention blocks over the steps of a clip. A clip of one frame passes them too, attending to itself.
         heads: Attention heads.
-        solo: Share of the training clips whose frames do not see each other, so that the encoder stays good at stills.
+        framewise: Share of the latent, from its start, that every frame gives alone: what a thing is can be averaged over the
+            steps of a clip, how it moves has to be seen in the others. Make it `invariant_share`.
         widths: Channels of the small backbone's stages.
         depths: Blocks of the small backbone's stages after the stem.
         norm: ``batch`` or ``group`` (small backbone only).
@@ -38,7 +38,7 @@ class Frame(Encoder):
         dim: int | None = 256,
         mixing: int = 0,
         heads: int = 4,
-        solo: float = 0.5,
+        framewise: float = 0.5,
         widths: tuple[int, ...] = (16, 32, 64, 128, 256),
         depths: tuple[int, ...] = (1, 1, 1, 1),
         norm: str = "batch",
@@ -51,8 +51,10 @@ class Frame(Encoder):
             self.backbone, features = torchvision_backbone(backbone, weights)
         self.dim = dim or features
         self.head = nn.Linear(features, self.dim) if dim else nn.Identity()
-        self.mixing = nn.ModuleList(Mixing(self.dim, heads) for _ in range(mixing))
-        self.solo = solo
+        mixed = self.dim - round(self.dim * framewise)
+        if not 0 <= framewise < 1 or not mixed:
+            raise ValueError(f"encoder.framewise is {framewise}, expected a share of the latent from 0 to below 1")
+        self.mixing = nn.ModuleList(Mixing(self.dim, heads, width=mixed) for _ in range(mixing))
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
@@ -62,52 +64,51 @@ class Frame(Encoder):
         if features.dim() == 4:
             features = features.float().mean((2, 3))
         latents = rearrange(self.head(features), "(b t) d -> b t d", b=len(clip))
-        solo = None
-        if self.training and self.mixing and self.solo and latents.shape[1] > 1:
-            # drawn for the global batch, so that the draw does not depend on how many processes share it
-            draw = torch.rand(world_size() * len(clip))[rank() * len(clip) : (rank() + 1) * len(clip)]
-            solo = (draw < self.solo).to(latents.device)
         for block in self.mixing:
-            latents = block(latents, solo)
+            latents = block(latents)
         return latents
 
 
 class Mixing(nn.Module):
     """Attention among the steps of a clip, added to the latents; starts as the identity.
 
-    Steps are told apart by how far they lie from each other (a learned bias per signed distance, in steps), not by their
-    place: a window may start anywhere.
+    Steps are told apart by whether they come before or after each other (a learned bias), not by their place: a window may
+    start anywhere, have any spacing, and be longer than those of training.
 
     Args:
         dim: Width of the latents.
         heads: Attention heads.
-        reach: Distances beyond this many steps share one bias.
+        width: How many dimensions, from the end, are changed (all are read); None for all.
+        reach: Steps this far apart, and farther, share one bias.
     """
 
-    def __init__(self, dim: int, heads: int, *, reach: int = 16) -> None:
+    def __init__(self, dim: int, heads: int, *, width: int | None = None, reach: int = 1) -> None:
         super().__init__()
+        width = dim if width is None else width
         if dim % heads:
             raise ValueError(f"encoder.dim {dim} is not a multiple of encoder.heads {heads}")
         self.heads, self.reach = heads, reach
-        self.norm, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.feed = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.norm, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.Linear(dim, width)
+        self.feed = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, width))
         self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
         for layer in (self.out, self.feed[-1]):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, latents: Tensor, solo: Tensor | None = None) -> Tensor:
-        """Latents (B, S, dim) -> (B, S, dim); in clips where `solo` (B,) is set each step sees only itself."""
+    def forward(self, latents: Tensor) -> Tensor:
+        """Latents (B, S, dim) -> (B, S, dim)."""
         query, key, value = rearrange(self.qkv(self.norm(latents)), "b s (n h d) -> n b h s d", n=3, h=self.heads)
         steps = torch.arange(latents.shape[1], device=latents.device)
         distance = (steps[None] - steps[:, None]).clamp(-self.reach, self.reach) + self.reach
         scores = query @ key.mT / math.sqrt(query.shape[-1]) + self.bias[:, distance]
-        if solo is not None:
-            others = ~torch.eye(len(steps), dtype=torch.bool, device=scores.device)
-            scores = scores.masked_fill(solo[:, None, None, None] & others, -torch.inf)
         mixed = scores.softmax(-1).to(value.dtype) @ value
-        latents = latents + self.out(rearrange(mixed, "b h s d -> b s (h d)"))
-        return latents + self.feed(latents)
+        latents = self.add(latents, self.out(rearrange(mixed, "b h s d -> b s (h d)")))
+        return self.add(latents, self.feed(latents))
+
+    @staticmethod
+    def add(latents: Tensor, update: Tensor) -> Tensor:
+        """`update` (..., width) added to the last dimensions of the latents (..., dim)."""
+        return latents + nn.functional.pad(update, (latents.shape[-1] - update.shape[-1], 0))
 
 
 def torchvision_backbone(name: str, weights: str | None) -> tuple[nn.Module, int]:
