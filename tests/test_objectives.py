@@ -107,3 +107,17 @@ def test_too_few_views_are_refused(term, least):
     arguments = (views,) if least == 2 else (views[:, :, None].expand(-1, -1, least - 1, -1), views)
     with pytest.raises(ValueError, match=f"at least {least} views"):
         term(*arguments)
+
+
+def test_steered_contrast_has_all_views_but_the_source_as_candidates(views):
+    predicted = torch.randn(5, 4, 4, 6, dtype=torch.float64)
+    cosine = torch.nn.functional.cosine_similarity
+    slow = []
+    for b in range(5):
+        for source, target in itertools.permutations(range(4), 2):
+            moved = predicted[b, source, target]
+            every = [(o, k) for o in range(5) for k in range(4) if (o, k) != (b, source)]
+            logits = {c: (cosine(moved, views[c], dim=0) / 0.1).item() for c in every}
+            slow.append(math.log(sum(math.exp(v) for v in logits.values())) - logits[b, target])
+    ours = objectives.SteeredContrast(temperature=0.1)(predicted, views).item()
+    assert ours == pytest.approx(sum(slow) / len(slow), rel=1e-5)

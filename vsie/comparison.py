@@ -213,7 +213,7 @@ def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) 
         elif list(test.paths) != paths or test.frames != shown[1]:
             skipped.append(f"No strip for {title}: it was judged on other clips.")
             continue
-        steered = method if method.predictor is not None else steering.Identity(frame=method.frame)
+        steered = method if method.steers else steering.Identity(frame=method.frame)
         swept = sweep(test, steered, axis, rows)
         if swept is None:
             return None, ["No steering strips: no held-out object has enough views."]

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable, Mapping
 
 ROOMS = ("methods", "encoders", "predictors")
-SHARED = {"base", "resnet", "conditioning", "projector"}  # files of a room that hold no component of their own
+SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema"}  # files of a room that hold no component of their own
 
 
 def names(room: str) -> list[str]:

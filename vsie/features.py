@@ -35,7 +35,7 @@ class Model:
     """A trained run, ready to use; `vsie.load(RUN)` gives it.
 
     Attributes:
-        method: The whole method, in eval mode; it has `embed`, `expand` and `coefficients` for steering.
+        method: The whole method, in eval mode; it has `embed` and `steer`.
         config: The run's config as plain dicts.
     """
 
@@ -60,9 +60,16 @@ class Model:
 
     @torch.inference_mode()
     def steer(self, equivariant: Tensor, motion: Tensor) -> Tensor:
-        """Where `motion` (..., 4, 4), in the run's frame, takes equivariant parts (..., E): embedded predictions (..., e)."""
-        embedded = self.method.embed(equivariant)
-        return (self.method.coefficients(motion)[..., None, :] @ self.method.expand(embedded)).squeeze(-2)
+        """Where `motion` (..., 4, 4), in the run's frame, takes equivariant parts (..., E): embedded predictions (..., e).
+
+        A method that does not split its latent (its ``part`` is ``all``) is given the whole latent.
+
+        Raises:
+            ValueError: The run's method has learned no steering.
+        """
+        if not self.method.steers:
+            raise ValueError(f"{type(self.method).__name__.lower()} has learned no steering: it has no predictor")
+        return self.method.steer(self.method.embed(equivariant), motion)
 
 
 def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:

@@ -8,6 +8,7 @@ from typing import Any
 from vsie import components
 from vsie.methods.base import Method
 from vsie.methods.conditioning import Conditioning
+from vsie.predictors.base import Predictor
 
 
 def build_method(config: Mapping[str, Any]) -> Method:
@@ -21,9 +22,23 @@ def build_method(config: Mapping[str, Any]) -> Method:
     method = components.find("methods", config["method"]["name"])
     predictor = None
     if method.NEEDS_PREDICTOR:
-        options = config["method"]
-        width = options["projector_width"]
-        if not options["projector_layers"]:  # no projector: the predictor acts on the representation itself
-            width = encoder.dim - round(encoder.dim * options["invariant_share"])
+        width = method.predictor_width(encoder, config["method"])
         predictor = components.build_from("predictors", config["predictor"], width, conditioning.width)
+        check_told(predictor, conditioning)
     return components.build_from("methods", config["method"], encoder, conditioning, predictor)
+
+
+def check_told(predictor: Predictor, conditioning: Conditioning) -> None:
+    """Refuse a predictor that would be told motions in another form or frame than it takes them.
+
+    Raises:
+        ValueError: It says which options fit.
+    """
+    name = type(predictor).__name__.lower()
+    if predictor.encoding is not None and (conditioning.encoding != predictor.encoding or conditioning.centred):
+        raise ValueError(f"predictor {name} has to be told the motion itself, found conditioning.encoding="
+                         f"{conditioning.encoding} conditioning.centred={str(conditioning.centred).lower()}, expected "
+                         f"conditioning.encoding={predictor.encoding} conditioning.centred=false")  # fmt: skip
+    frame = getattr(predictor, "frame", conditioning.frame)
+    if frame != conditioning.frame:
+        raise ValueError(f"predictor.frame is {frame}, but conditioning.frame is {conditioning.frame}: expected the same")

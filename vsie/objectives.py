@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vsie.distributed import gather
+from vsie.distributed import gather, rank
 
 
 def variance_within(views: Tensor) -> Tensor:
@@ -97,6 +97,31 @@ class EquivarianceContrast(nn.Module):
         positive = similarity.diagonal(dim1=2, dim2=3).masked_fill(diagonal, 0)  # [B, source, target]
         error = similarity.logsumexp(-1) - positive  # a view does not predict itself: its diagonal is left out below
         return _mean_off_diagonal(error)
+
+
+class SteeredContrast(nn.Module):
+    """InfoNCE between predicted and actual latents among the views of *all* objects of the batch (EquiMod, SEN).
+
+    Only the source view is no candidate. Unlike in `EquivarianceContrast`, knowing which object it is wins most of it.
+
+    Args:
+        temperature: Of the softmax over cosine similarities.
+    """
+
+    def __init__(self, *, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
+        """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar, candidates from the global batch."""
+        objects, count = actual.shape[:2]
+        predicted, actual = (nn.functional.normalize(x.float(), dim=-1) for x in (predicted, actual))
+        candidates = gather(actual).flatten(0, 1)  # [world * B * N, d]
+        similarity = predicted.flatten(0, 1) @ candidates.mT / self.temperature  # [B * N, target, candidate]
+        source = rank() * objects * count + torch.arange(objects * count, device=actual.device)
+        similarity = similarity.scatter(2, source[:, None, None].expand(-1, count, 1), -torch.inf)
+        positive = torch.einsum("bstd,btd->bst", predicted, actual) / self.temperature
+        return _mean_off_diagonal(similarity.logsumexp(-1).unflatten(0, (objects, count)) - positive)
 
 
 class ObjectContrast(nn.Module):

@@ -147,6 +147,8 @@ def train(config: TrainConfig) -> Path:
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
     classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
+    steps = encoder.steps(config.data.frames)
+    method.check_data(posed=dataset.posed, classes=classes, windows=config.data.windows, steps=steps)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_text(run / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
@@ -259,10 +261,12 @@ def evaluate(
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
     result = suite.evaluate(
-        *trained, steering=method if method.predictor is not None else None, training_deltas=deltas, random_init=untrained,
+        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
     )  # fmt: skip
     axis_of = torch.eye(4)[None] if deltas is None else deltas
+    if method.direct_supervision:
+        result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
     return result.metrics
 

@@ -178,6 +178,63 @@ def test_bad_deltas_are_named():
     assert len(inversion.candidates(steering, moved).rotations) == 20  # a rotation-only steering does not mind
 
 
+class Direct(BlockSteering):
+    """The same predictor, but it can only be evaluated."""
+
+    linear = False
+
+    def steer(self, embedded, delta):
+        return (embedded.unflatten(-1, (-1, 3)) @ delta[..., :3, :3]).flatten(-2)
+
+    def expand(self, embedded):
+        raise AssertionError("there is no such thing")
+
+    coefficients = expand
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+@pytest.mark.parametrize("motion", ["turntable", "tumble"])
+def test_a_predictor_that_can_only_be_evaluated_is_inverted_as_well_as_the_factorised_one(motion, similarity):
+    z, source, target, _, deltas = problem(motion, noise=0.4)
+    order = source.argsort(stable=True)
+    source, target = source[order], target[order]
+    linear, direct = BlockSteering(similarity=similarity), Direct(similarity=similarity)
+    expected, margin = inversion.invert_pairs(linear, z, source, target, inversion.candidates(linear, deltas))
+    found, confidence = inversion.invert_pairs(direct, z, source, target, inversion.candidates(direct, deltas), chunk=50)
+    apart = pose.geodesic(found, expected).rad2deg()
+    assert float(apart.median()) < 0.2 and float(apart.quantile(0.95)) < 1
+    assert float((confidence - margin).abs().median()) < 2e-3
+    reached, best = (scores(linear, z[source], z[target], r) for r in (found, expected))
+    assert float((reached < best - 1e-3).double().mean()) <= 0.02
+
+
+def test_a_curved_predictor_is_inverted_exactly():
+    """A bend of every number of the latent, undone after the motion: not linear, and exact on what it made itself."""
+
+    class Bent(Direct):
+        def steer(self, embedded, delta):
+            return torch.sinh(super().steer(torch.asinh(embedded), delta))
+
+    data = features(objects=12, clips=2, frames=6, motion="tumble", noise=0.0, seed=3)
+    source, target = fixed_pairs(data, per_object=20)
+    poses = torch.from_numpy(data.poses.reshape(-1, 4, 4))
+    latents = torch.sinh(flat(data, "equi", "clip"))
+    found, _ = inversion.invert(Bent(), latents[source], latents[target], all_deltas(data))
+    assert float(pose.geodesic(found, pose.delta(poses[source], poses[target])[:, :3, :3]).rad2deg().max()) < 0.3
+    straight, _ = inversion.invert(BlockSteering(), latents[source], latents[target], all_deltas(data))
+    assert float(pose.geodesic(straight, pose.delta(poses[source], poses[target])[:, :3, :3]).rad2deg().median()) > 1
+
+
+def test_the_direct_inversion_refuses_to_solve_for_a_translation():
+    class Translated(Direct):
+        uses_translation = True
+
+    moved = pose.rigid(random_rotations(20, torch.Generator().manual_seed(0)), torch.ones(20, 3).double())
+    with pytest.raises(ValueError, match="translation"):
+        inversion.candidates(Translated(), moved)
+    assert inversion.candidates(Direct(), moved).coefficients is None
+
+
 def test_speed_at_full_size():
     """The bar is 2,000 pairs/s at e = 256, K = 9 on two cores; a loaded machine is given a tenth of it."""
 

@@ -152,8 +152,7 @@ def test_pieces_of_a_file_give_what_one_table_gives(tmp_path, similarity):
     for sources in ("first", "every", "released"):
         errors, objects, _ = steering.pre(predictor, file, data, cap=None, sources=sources, chunk=5)
         source, target = steering.queries(data.views(), sources)
-        mixing = predictor.coefficients(pose.delta(poses[source], poses[target]).float())
-        steered = steering.steer(predictor, embedded[source], mixing)
+        steered = steering.steered(predictor, embedded[source], poses[source], poses[target])
         form = BlockSteering(similarity="cosine") if sources == "released" else predictor
         near = steering.nearest(form, steered, embedded, exclude=None if sources == "released" else source)
         expected = torch.sin(pose.geodesic(poses[target], poses[near]) / 2).square()
@@ -171,3 +170,39 @@ def test_every_view_is_a_source_once_and_never_its_own_target():
     assert len(steering.queries(groups, "every", limit=20)[0]) == 20
     source, target = steering.queries(groups, "released")
     assert source[:12].tolist() == [groups[0][0]] * 12 and target[:12].tolist() == groups[0].tolist()
+
+
+def test_a_predictor_that_can_only_be_evaluated_scores_the_same():
+    class Direct(BlockSteering):
+        linear = False
+
+        def steer(self, embedded, delta):
+            return (embedded.unflatten(-1, (-1, 3)) @ delta[..., :3, :3]).flatten(-2)
+
+    class Paired(Direct):
+        def pair_steer(self, embedded, source, target):
+            return super().steer(embedded, pose.delta(source, target))
+
+        def steer(self, embedded, delta):
+            return -super().steer(embedded, delta)
+
+    data = features(objects=6, clips=2, frames=5, noise=0.5, motion="tumble")
+    for similarity in ("cosine", "euclidean"):
+        expected = steering.evaluate(BlockSteering(similarity=similarity), data, frame="body")
+        for predictor in (Direct(similarity=similarity), Paired(similarity=similarity)):
+            scores, (errors, _), floors, _ = steering.evaluate(predictor, data, frame="body")
+            assert scores.metrics() == pytest.approx(expected[0].metrics())
+            np.testing.assert_allclose(errors, expected[1][0], atol=1e-9)
+            assert floors["chance"] == expected[2]["chance"]
+
+
+def test_a_steering_may_read_the_whole_latent():
+    class Whole(BlockSteering):
+        part = "all"
+
+        def embed(self, latents):
+            assert latents.shape[-1] == 38
+            return latents[..., 8:]
+
+    data = features(objects=6, clips=2, frames=5, noise=0.0, motion="tumble")
+    assert steering.evaluate(Whole(), data, frame="body")[0].metrics()["hit@1"] == 1

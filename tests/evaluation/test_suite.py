@@ -147,3 +147,29 @@ def test_parts_and_views():
     assert all(len(np.unique(view)) == 8 for view in views)
     assert all(len(np.unique(view // 5)) == 3 for view in views)  # all clips are in it
     np.testing.assert_array_equal(np.sort(np.concatenate(data.views())), np.arange(60))
+
+
+def test_a_method_that_is_not_linear_has_every_key_of_one_that_is():
+    """The whole latent, steered by forward passes alone: all of steering and inversion is there, and right."""
+
+    class Direct(BlockSteering):
+        linear, part = False, "all"
+
+        def embed(self, latents):
+            return latents[..., 8:]
+
+        def steer(self, embedded, delta):
+            return (embedded.unflatten(-1, (-1, 3)) @ delta[..., :3, :3]).flatten(-2)
+
+        def expand(self, embedded):
+            raise AssertionError("it has none")
+
+    train, test = pair(objects=6, frames=4)
+    protocols = dict(protocols=["pose", "tracking"], probe_steps=3, progress=False)
+    expected = suite.evaluate(train, test, steering=BlockSteering(), **protocols).metrics
+    found = suite.evaluate(train, test, steering=Direct(), **protocols).metrics
+    assert found.keys() == expected.keys()
+    for key in ("steering/mrr", "steering/hit@1", "steering/pre"):
+        assert found[key] == pytest.approx(expected[key], abs=1e-6)
+    for key in ("pose/geodesic_median_deg/inversion", "tracking/inversion/rpe_deg@1", "tracking/inversion/drift_deg"):
+        assert found[key] == pytest.approx(expected[key], abs=0.3)

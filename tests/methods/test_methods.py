@@ -156,3 +156,27 @@ def test_projector_keeps_leading_shape():
     projector = components.importlib.import_module("vsie.methods.projector").Projector(8, width=6, layers=3)
     assert projector(torch.randn(4, 5, 8)).shape == (4, 5, 6)
     assert sum(isinstance(m, nn.BatchNorm1d) for m in projector.modules()) == 2
+
+
+@pytest.mark.parametrize("term", ["predicted_variance", "invariance"])
+def test_sie_without_one_of_its_terms(term):
+    """The paper's ablations are weights of 0: the term is still shown, and charged nothing."""
+    from tests.methods.common import build
+
+    latents, poses = torch.randn(6, 2, 32), random_poses(6, 2)
+    losses = {}
+    for name, overrides in (("whole", []), ("without", [f"method.weights.{term}=0"])):
+        method = build("sie", *overrides)
+        torch.manual_seed(3)
+        terms = method.terms(latents, poses)
+        losses[name] = method.outputs(latents, terms)
+    assert losses["without"].terms[term] == losses["whole"].terms[term] > 0
+    assert (losses["whole"].loss - losses["without"].loss).item() == pytest.approx(10 * terms[term].item(), rel=1e-3)
+
+
+def test_sie_is_deep_or_linear_by_the_predictors_option():
+    from tests.methods.common import build
+
+    assert build("sie").predictor.basis_size == 4 and not list(build("sie").predictor.trunk.parameters())
+    deep = build("sie", "predictor.hidden=[4,6]")
+    assert deep.predictor.basis_size == 6 and len(list(deep.predictor.trunk.parameters())) == 4

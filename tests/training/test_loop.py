@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from vsie import pipeline
 from vsie.config import compose
-from vsie.training.loop import Trainer, best_precision
+from vsie.training.loop import Interrupted, Trainer, best_precision
 
 TINY = [
     "encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=32", "method.projector_width=32", "data.frames=2",
@@ -104,6 +104,24 @@ def test_sigterm_saves_and_exits_cleanly(whole, clips, tools, tmp_path):
     assert "stopped by SIGTERM at step" in output
     pipeline.train(compose("train", arguments))
     assert_same_bits(weights(whole), weights(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("method", ["byol", "supervised"])
+def test_a_run_with_a_moving_average_or_with_labels_resumes_to_the_same_bits(clips, tmp_path, method, monkeypatch):
+    more = (f"method={method}", "trainer.images=192")
+    pipeline.train(compose("train", overrides(clips, tmp_path / "whole", *more)))
+    asked, steps = Trainer.any_rank, []
+
+    def stop(self, flag):
+        steps.append(None)
+        return len(steps) == 3 or asked(self, flag)
+
+    monkeypatch.setattr(Trainer, "any_rank", stop)
+    with pytest.raises(Interrupted, match="at step 3 of 6"):
+        pipeline.train(compose("train", overrides(clips, tmp_path / "run", *more)))
+    pipeline.train(compose("train", overrides(clips, tmp_path / "run", *more)))
+    assert len(steps) == 6
+    assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
 def test_two_processes_give_the_loss_curve_of_one(clips, tools, tmp_path):

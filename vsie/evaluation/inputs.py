@@ -21,9 +21,17 @@ SOURCES = ("image", "clip")
 class Steering(Protocol):
     """A trained predictor in the form that evaluation needs: ``W(delta) z = sum_k h_k(delta) A_k z``.
 
-    Two members are optional, for a predictor that was given quaternions of either sign (SIE's raw ones, whose sign belongs to
-    the pair and not to the delta): ``pair_coefficients(source, target)`` gives h_k, (..., K), from poses (..., 4, 4), and is
-    then used for steering; ``sign_free = True`` makes the inversion try both signs of h.
+    Optional members:
+
+    * ``part``: which part of the latents `embed` takes; ``equi`` where there is none.
+    * ``linear = False``, of a predictor that has no such sum. In place of `expand` and `coefficients` it then has
+      ``steer(embedded, delta)``: steered latents (..., e) of embedded latents (..., e) and deltas (..., 4, 4) that broadcast.
+      Steering is measured, and inverted, by evaluating it.
+    * For a predictor that was given quaternions of either sign (SIE's raw ones, whose sign belongs to the pair and not to the
+      delta): ``pair_coefficients(source, target)`` gives h_k, (..., K), from poses (..., 4, 4), and ``pair_steer(embedded,
+      source, target)`` the steered latents; they are then used for steering. ``sign_free = True`` makes the factorised
+      inversion try both signs of h (the direct one takes the canonical sign).
+    * ``uses_translation``: whether a predictor that is not linear depends on the translation.
 
     Attributes:
         similarity: ``cosine`` where the equivariance term is contrastive, ``euclidean`` where it is a squared error.
@@ -33,14 +41,24 @@ class Steering(Protocol):
     similarity: str
     frame: str
 
-    def embed(self, equivariant: Tensor) -> Tensor:
-        """Latents (..., d) of the equivariant part to the space (..., e) in which the predictor acts."""
+    def embed(self, latents: Tensor) -> Tensor:
+        """Latents (..., d), their equivariant part or what `part` says, to the space (..., e) in which the predictor acts."""
 
     def expand(self, embedded: Tensor) -> Tensor:
         """All products A_k z, (..., K, e), of embedded latents (..., e)."""
 
     def coefficients(self, delta: Tensor) -> Tensor:
         """h_k(delta), (..., K), of deltas (..., 4, 4) as `vsie.pose.delta` gives them in `frame`."""
+
+
+def linear(steering: Steering) -> bool:
+    """Whether the steering has `expand` and `coefficients`."""
+    return getattr(steering, "linear", True)
+
+
+def part_of(steering: Steering | None) -> str:
+    """The part of the latents that the steering embeds."""
+    return getattr(steering, "part", "equi")
 
 
 @dataclass(frozen=True)

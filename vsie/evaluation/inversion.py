@@ -9,35 +9,42 @@ Notable: with ``W(delta) z = sum_k h_k(delta) A_k z`` a candidate delta costs K 
 A coarse grid finds the modes, a few Levenberg-Marquardt steps on the rotation itself (never on the entries of vec R, most
 of whose directions no motion excites) make them exact. The grid and the steps stay in the span of the training deltas: one
 axis for a turntable, all rotations else.
+
+A predictor that is not linear in z is inverted the same way with s(predictor(z, delta)) evaluated: grid, two best modes,
+Levenberg-Marquardt with the predictor's derivative by differences. The candidates of one source are shared by its targets.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vsie import pose
-from vsie.evaluation.inputs import Steering
+from vsie.evaluation.inputs import Steering, linear
 
 APART = math.radians(30)  # modes closer than this are one mode
 STEP = 1e-2  # radians, of the central differences of h
+DIRECT_STEP = 4e-3  # radians, of the forward differences of a predictor that is not linear
+PREDICTIONS = 2**15  # of such a predictor at once
 ONE_AXIS = 0.02  # the share of the rotation vectors' spread off the main axis below which the motion has one axis
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The coarse grid: rotations (C, 3, 3), their coefficients h (C, K), which are one mode (C, C), the tangent basis (m, 3).
+    """The coarse grid: rotations (C, 3, 3), their coefficients h (C, K) where the steering is linear (None else), which are
+    one mode (C, C), the tangent basis (m, 3).
 
     `radius` (radians) is how near two rotations are that count as one mode; `tangent` holds one row, the axis, where the
     training deltas turn about one axis, and three else.
     """
 
     rotations: Tensor
-    coefficients: Tensor
+    coefficients: Tensor | None
     near: Tensor
     tangent: Tensor
     radius: float
@@ -106,9 +113,13 @@ def candidates(
     if not bool(pose.is_rotation(rotation, 1e-3).all()):
         raise ValueError("training_deltas holds matrices that are no rotations")
     if deltas.shape[-1] == 4 and float(deltas[:, :3, 3].abs().max()) > 1e-6:
-        whole = steering.coefficients(deltas[:256].float())
-        difference = (whole - _coefficients(steering, rotation[:256], torch.float32)).abs().max()
-        if float(difference) > 1e-4 * float(whole.abs().max()):
+        if linear(steering):
+            whole = steering.coefficients(deltas[:256].float())
+            difference = (whole - _coefficients(steering, rotation[:256], torch.float32)).abs().max()
+            translated = float(difference) > 1e-4 * float(whole.abs().max())
+        else:
+            translated = getattr(steering, "uses_translation", False)
+        if translated:
             raise ValueError("the steering depends on the deltas' translation; inversion solves for the rotation only")
     vectors = pose.log(rotation)
     axis = main_axis(vectors)
@@ -122,7 +133,8 @@ def candidates(
     # A motion of a few degrees has no two modes 30 degrees apart: then a quarter of its span parts them.
     radius = min(APART, float(angle.max()) / 4)
     return Candidates(
-        rotations=grid, coefficients=_coefficients(steering, grid, torch.float32), near=angle < radius,
+        rotations=grid, near=angle < radius,
+        coefficients=_coefficients(steering, grid, torch.float32) if linear(steering) else None,
         tangent=tangent.float(), radius=radius,
     )  # fmt: skip
 
@@ -195,24 +207,35 @@ def _refine(problem: _Problem, steering: Steering, rotation: Tensor, tangent: Te
 
 def _solve(problem: _Problem, grid: Candidates, steering: Steering, *, steps: int, denominator: Tensor, row: Tensor):
     """Best rotation (P, 3, 3) and margin (P,): the grid's two best modes, both refined, the better one kept."""
-    linear = problem.products @ grid.coefficients.mT  # (P, C)
+    dots = problem.products @ grid.coefficients.mT  # (P, C)
     # Both quaternions of a rotation are tried where the predictor was given either: W(-q) = -W(q).
     both_signs = getattr(steering, "sign_free", False)
-    table = linear.abs() if both_signs else linear
+    table = dots.abs() if both_signs else dots
     if problem.similarity == "cosine":
         table = table / denominator[row]
         table = table / problem.length[:, None]
     else:
         table = (2 * table - denominator[row]) / problem.length.square()[:, None]
+
+    def climb(start: Tensor) -> tuple[Tensor, Tensor]:
+        products = problem.products.repeat(2, 1)
+        if both_signs:
+            products = products * dots.repeat(2, 1).gather(1, start[:, None]).sign()
+        both = _Problem(products, problem.gram.repeat(2, 1, 1), problem.length.repeat(2), problem.similarity)
+        return _refine(both, steering, grid.rotations[start], grid.tangent, steps=steps)
+
+    return _best_mode(table, grid, climb)
+
+
+def _best_mode(table: Tensor, grid: Candidates, climb: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Best rotation (P, 3, 3) and margin (P,) from the grid's scores (P, C): its two best modes climbed, the better one kept.
+
+    `climb` refines from candidates (2P,), all first modes and then all second ones: rotations (2P, 3, 3) and scores (2P,).
+    """
     first = table.argmax(1)
     rival = table.masked_fill(grid.near[first], -torch.inf).argmax(1)
-    number, start = len(first), torch.cat([first, rival])
-    products = problem.products.repeat(2, 1)
-    if both_signs:
-        products = products * linear.repeat(2, 1).gather(1, start[:, None]).sign()
-    both = _Problem(products, problem.gram.repeat(2, 1, 1), problem.length.repeat(2), problem.similarity)
-    start = grid.rotations[start]
-    rotation, score = _refine(both, steering, start, grid.tangent, steps=steps)
+    number = len(first)
+    rotation, score = climb(torch.cat([first, rival]))
     one, two = rotation[:number], rotation[number:]
     score_one, score_two = score[:number], score[number:]
     swap = score_two > score_one
@@ -246,6 +269,8 @@ def invert_pairs(
         Rotations (P, 3, 3) float64 in `steering.frame`, and confidences (P,): how much better (in cosine, or in explained
         share for a Euclidean term) the best mode is than the second, the best one more than 30 degrees away; 0 when tied.
     """
+    if not linear(steering):
+        return _invert_directly(steering, embedded, source, target, grid, steps=steps, chunk=chunk)
     rotations, confidences = [], []
     outer = (grid.coefficients[:, :, None] * grid.coefficients[:, None, :]).flatten(1)  # (C, K * K)
     for start in range(0, len(source), chunk):
@@ -265,6 +290,86 @@ def invert_pairs(
     if not rotations:
         return torch.zeros(0, 3, 3, dtype=torch.float64), torch.zeros(0)
     return torch.cat(rotations), torch.cat(confidences)
+
+
+def _invert_directly(
+    steering: Steering, embedded: Tensor, source: Tensor, target: Tensor, grid: Candidates, *, steps: int, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """`invert_pairs` for a predictor that is not linear in the latent: each candidate is a forward pass."""
+    motions = pose.rigid(grid.rotations).to(embedded.dtype)
+    per_source = max(1, PREDICTIONS // len(motions))
+    rotations, confidences = [torch.zeros(0, 3, 3, dtype=torch.float64)], [torch.zeros(0)]
+    for start in range(0, len(source), chunk):
+        sources, wanted = embedded[source[start : start + chunk]], embedded[target[start : start + chunk]]
+        ids, counts = torch.unique_consecutive(source[start : start + chunk], return_counts=True)
+        tables, done = [], 0
+        for group, sizes in zip(ids.split(per_source), counts.split(per_source), strict=True):
+            predicted = steering.steer(embedded[group][:, None], motions)  # (n, C, e)
+            squares = predicted.square().sum(-1)
+            pairs = wanted[done : done + int(sizes.sum())].split(sizes.tolist())
+            tables += [
+                _score(pair @ predicted[i].mT, squares[i], pair.square().sum(-1, keepdim=True), steering.similarity)
+                for i, pair in enumerate(pairs)
+            ]
+            done += int(sizes.sum())
+
+        def climb(first: Tensor, sources: Tensor = sources, wanted: Tensor = wanted) -> tuple[Tensor, Tensor]:
+            return _refine_directly(
+                steering, sources.repeat(2, 1), wanted.repeat(2, 1), grid.rotations[first], grid.tangent, steps=steps
+            )
+
+        rotation, margin = _best_mode(torch.cat(tables), grid, climb)
+        rotations.append(rotation)
+        confidences.append(margin)
+    return torch.cat(rotations), torch.cat(confidences)
+
+
+def _score(dot: Tensor, square: Tensor, wanted: Tensor, similarity: str) -> Tensor:
+    """Scores of the head of the file from <W z, y>, |W z|^2 and |y|^2, shapes that broadcast."""
+    if similarity == "cosine":
+        return dot / (square * wanted).clamp_min(1e-20).sqrt()
+    return (2 * dot - square) / wanted.clamp_min(1e-20)
+
+
+def _refine_directly(
+    steering: Steering, latents: Tensor, wanted: Tensor, rotation: Tensor, tangent: Tensor, *, steps: int
+) -> tuple[Tensor, Tensor]:
+    """`_refine` for latents (P, e) and targets (P, e), by forward passes of the predictor."""
+    dims, dtype = len(tangent), latents.dtype
+    probes = pose.exp(tangent.to(rotation.dtype) * DIRECT_STEP)  # (m, 3, 3)
+    cosine = steering.similarity == "cosine"
+    power = wanted.square().sum(-1)
+
+    def predict(rotations: Tensor) -> tuple[Tensor, Tensor]:
+        found = steering.steer(latents, pose.rigid(rotations).to(dtype))
+        return found, _score((found * wanted).sum(-1), found.square().sum(-1), power, steering.similarity)
+
+    unit = torch.nn.functional.normalize(wanted, dim=-1)
+    moved, score = predict(rotation)
+    damping = torch.full_like(score, 1e-2)
+    eye = torch.eye(dims, dtype=dtype)
+    for _ in range(steps):
+        around = steering.steer(latents[:, None], pose.rigid(rotation[:, None] @ probes).to(dtype))  # (P, m, e)
+        jacobian, residual = (around - moved[:, None]) / DIRECT_STEP, moved - wanted
+        if cosine:  # 1 - cosine is half the squared distance on the unit sphere
+            length = moved.norm(dim=-1, keepdim=True).clamp_min(1e-10)
+            direction = moved / length
+            jacobian = jacobian / length[:, None]
+            jacobian = jacobian - (jacobian @ direction[..., None]) * direction[:, None]
+            residual = direction - unit
+        gradient = (jacobian @ residual[..., None]).squeeze(-1)
+        curvature = jacobian @ jacobian.mT
+        level = curvature.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)
+        move = -torch.linalg.solve(curvature + (damping * level + 1e-12)[:, None, None] * eye, gradient)
+        move = move * (0.35 / move.norm(dim=-1, keepdim=True).clamp_min(0.35))  # at most 20 degrees at once
+        trial = rotation @ pose.exp((move @ tangent).to(rotation.dtype))
+        trial_moved, trial_score = predict(trial)
+        better = trial_score > score
+        rotation = torch.where(better[:, None, None], trial, rotation)
+        moved = torch.where(better[:, None], trial_moved, moved)
+        score = torch.where(better, trial_score, score)
+        damping = torch.where(better, damping * 0.3, damping * 10).clamp(1e-4, 1e4)
+    return rotation, score
 
 
 def _products(expanded: Tensor, wanted: Tensor, row: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Does the predictor land on the right view? The rank of the true view among the other views of the object.
 
 Notable: with ``W(delta) z = sum_k h_k A_k z`` all steered latents of an object are compared with all its views in K-space,
-``<W z_i, z_m> = sum_k h_k <A_k z_i, z_m>``; no steered latent is ever built, except for PRE. Both measures read the embedded
-latents in pieces, so these may be a memory-mapped array that is larger than memory.
+``<W z_i, z_m> = sum_k h_k <A_k z_i, z_m>``; no steered latent is ever built, except for PRE. A predictor that is not linear
+in the latent is evaluated for every pair of views instead. Both measures read the embedded latents in pieces, so these may be
+a memory-mapped array that is larger than memory.
 
 Each has two forms. The sound one leaves the source out of the candidates, since a predictor that does nothing would find it.
 SIE's released one (`released=True`) steers view 0 to all views of its object, itself included, among all of them, by cosine.
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vsie import pose
-from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.inputs import Features, Steering, linear, part_of
 from vsie.evaluation.pose import flat
 
 VIEWS = 32
@@ -145,13 +146,15 @@ def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sourc
 
     Only its order in m counts, so what is common to all m (the length of the steered latent) is left out.
     """
-    mixing = coefficients(steering, poses[:sources, None], poses[None], views.dtype)  # (S, V, K)
-    expanded = steering.expand(views[:sources])  # (S, K, e)
     if similarity == "cosine":
         candidates, offset = torch.nn.functional.normalize(views, dim=-1), 0.0
     else:
         candidates, offset = views, 0.5 * views.square().sum(-1)
-    products = torch.einsum("ike,me->ikm", expanded, candidates)
+    if not linear(steering):
+        predicted = steered(steering, views[:sources, None], poses[:sources, None], poses[None])  # (S, V, e)
+        return torch.einsum("ije,me->ijm", predicted, candidates) - offset
+    mixing = coefficients(steering, poses[:sources, None], poses[None], views.dtype)  # (S, V, K)
+    products = torch.einsum("ike,me->ikm", steering.expand(views[:sources]), candidates)
     return torch.einsum("ijk,ikm->ijm", mixing, products) - offset
 
 
@@ -207,9 +210,14 @@ def retrieve(
 
 
 @torch.no_grad()
-def steer(steering: Steering, embedded: Tensor, mixing: Tensor) -> Tensor:
-    """Steered latents (P, e) of embedded latents (P, e) and coefficients h (P, K)."""
-    return torch.einsum("pk,pke->pe", mixing, steering.expand(embedded))
+def steered(steering: Steering, embedded: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Where the motions between poses (..., 4, 4) take embedded latents (..., e), any steering; shapes broadcast."""
+    if linear(steering):
+        return torch.einsum("...k,...ke->...e", coefficients(steering, source, target, embedded.dtype), steering.expand(embedded))
+    own = getattr(steering, "pair_steer", None)
+    if own is not None:
+        return own(embedded, source.to(embedded.dtype), target.to(embedded.dtype))
+    return steering.steer(embedded, pose.delta(source, target, steering.frame).to(embedded.dtype))
 
 
 def nearest(steering: Steering, predicted: Tensor, bank: Tensor, *, exclude: Tensor | None = None) -> Tensor:
@@ -322,6 +330,8 @@ def pre(
 
 def _steered(steering: Steering, embedded, poses: Tensor, source: Tensor, target: Tensor, device) -> Tensor:
     """Frames `source` (P,) steered to the poses of `target` (P,); a source that stays is expanded once."""
+    if not linear(steering):
+        return steered(steering, take(embedded, source, device), poses[source].to(device), poses[target].to(device))
     ids, row = torch.unique_consecutive(source, return_inverse=True)
     expanded = steering.expand(take(embedded, ids, device))
     mixing = coefficients(steering, poses[source].to(device), poses[target].to(device), expanded.dtype)
@@ -341,7 +351,7 @@ def evaluate(steering: Steering | None, test: Features, *, frame: str, source: s
     Returns:
         Scores, PRE as `pre` gives it, floors (``chance``, ``identity``), and the embedded test frames (N * F, e).
     """
-    latents = flat(test, "equi", source)
+    latents = flat(test, part_of(steering), source)
     predictor = steering if steering is not None else Identity(frame=frame)
     embedded = embed(predictor, latents)
     scores = retrieve(predictor, embedded, test)

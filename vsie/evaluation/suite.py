@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from vsie import pose as geometry
 from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, released, rotations, steering, tracking, views
-from vsie.evaluation.inputs import Features, Steering, check_scorable
+from vsie.evaluation.inputs import Features, Steering, check_scorable, part_of
 
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
 DEFAULT = ("classification", "pose", "tracking")
@@ -114,7 +114,7 @@ class _Task:
                 deltas = self.targets()[0].rotations(source, target)
             self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
         if self.embedded is None:
-            self.embedded = steering.embed(self.steering, pose.flat(self.test, "equi", "clip"))
+            self.embedded = steering.embed(self.steering, pose.flat(self.test, part_of(self.steering), "clip"))
         return True
 
 

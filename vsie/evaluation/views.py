@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from vsie.evaluation import bootstrap, classification, colour, pose, released, rotations, steering
-from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.inputs import Features, Steering, part_of
 
 RELEASED = ("classification", "rotation", "colour", "pre", "mrr")
 HITS = (1, 5, 10)
@@ -129,7 +129,7 @@ def _steered_stills(task) -> Iterator[tuple[Steering, torch.Tensor | np.ndarray]
     if moved:
         predictor.to(task.device)
     try:
-        rows = task.test.rows("equi")
+        rows = task.test.rows(part_of(predictor))
         if len(rows) <= LARGE:
             latents = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).to(task.device)
             yield predictor, steering.embed(predictor, latents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -13,6 +14,7 @@ from vsie.encoders.base import Encoder
 from vsie.methods.conditioning import Conditioning
 from vsie.methods.projector import Projector
 from vsie.objectives import Covariance, Variance
+from vsie.predictors.base import Predictor
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class Method(nn.Module):
 
     TERMS: tuple[str, ...] = ()
     NEEDS_PREDICTOR = True
+    PROJECTORS = "parts"  # one for each part; ``whole``: one, `projector`, for the whole latent; ``none``
+    direct_supervision = False  # whether a pose or a label is a target: never in one column, unmarked, with those that are not
+    needs_labels = False  # then `terms` is given the labels too
+    part = "equi"  # what `embed` takes: the equivariant part of the latent, or ``all`` of it
     mixed = False  # bfloat16 in the encoder; poses, statistics and cosines always have all of float32
     similarity = "euclidean"  # in which sense a prediction is near its target: what inversion and retrieval use
 
@@ -74,7 +80,7 @@ class Method(nn.Module):
         self,
         encoder: Encoder,
         conditioning: Conditioning,
-        predictor: nn.Module | None,
+        predictor: Predictor | None,
         *,
         invariant_share: float = 0.5,
         weights: Mapping[str, float],
@@ -93,20 +99,56 @@ class Method(nn.Module):
         self.split = Split(invariant, encoder.dim - invariant)
         self.weights = {name: float(weights[name]) for name in self.TERMS}
         options = dict(width=projector_width, layers=projector_layers, norm=projector_norm)
-        self.invariant_projector = Projector(self.split.invariant, **options)
-        self.equivariant_projector = Projector(self.split.equivariant, **options)
+        if self.PROJECTORS == "parts":
+            self.invariant_projector = Projector(self.split.invariant, **options)
+            self.equivariant_projector = Projector(self.split.equivariant, **options)
+        elif self.PROJECTORS == "whole":
+            self.projector = Projector(encoder.dim, **options)
         self.variance, self.covariance = Variance(half=True), Covariance()
 
-    def encode(self, clips: Tensor) -> Tensor:
-        """Windows (B, V, 3, T, H, W) of B objects -> per-step latents (B, V * S, D) in float32."""
+    @classmethod
+    def predictor_width(cls, encoder: Encoder, options: Mapping[str, Any]) -> int:
+        """Width of the latents that a predictor acts on, in a method with these options."""
+        if options["projector_layers"]:
+            return options["projector_width"]
+        return encoder.dim - round(encoder.dim * options["invariant_share"]) if cls.part == "equi" else encoder.dim
+
+    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
+        """Refuse data that the method cannot be trained on, before training starts.
+
+        Args:
+            posed: Whether the training data has poses.
+            classes: Number of classes, 0 without labels.
+            windows: Windows per object.
+            steps: Steps per window.
+
+        Raises:
+            ValueError: It says what is missing.
+        """
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Called after each step of the optimiser, `step` of `steps` being done: for what follows the weights slowly."""
+
+    def encode(self, clips: Tensor, encoder: Encoder | None = None) -> Tensor:
+        """Windows (B, V, 3, T, H, W) of B objects -> per-step latents (B, V * S, D) in float32; by another encoder if given."""
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=self.mixed):
-            latents = self.encoder(rearrange(clips, "b v c t h w -> (b v) c t h w"))
+            latents = (encoder or self.encoder)(rearrange(clips, "b v c t h w -> (b v) c t h w"))
         return rearrange(latents, "(b v) s d -> b (v s) d", b=clips.shape[0]).float()
 
-    def forward(self, clips: Tensor, poses: Tensor | None) -> Outputs:
-        """One step: windows (B, V, 3, T, H, W) and poses (B, V, S, 4, 4) at the encoder's step times -> `Outputs`."""
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
+        """One step.
+
+        Args:
+            clips: Windows (B, V, 3, T, H, W).
+            poses: (B, V, S, 4, 4) at the encoder's step times, or None.
+            labels: Classes (B,), -1 where unknown; only where `needs_labels`.
+        """
         latents = self.encode(clips)
-        terms = self.terms(latents, None if poses is None else rearrange(poses, "b v s i j -> b (v s) i j"))
+        poses = None if poses is None else rearrange(poses, "b v s i j -> b (v s) i j")
+        return self.outputs(latents, self.terms(latents, poses, *([labels] if self.needs_labels else [])))
+
+    def outputs(self, latents: Tensor, terms: dict[str, Tensor]) -> Outputs:
+        """What a step gives, from its latents (B, N, D) and its terms."""
         loss = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name])
         return Outputs(loss, {name: term.detach() for name, term in terms.items()}, latents.detach())
 
@@ -117,6 +159,14 @@ class Method(nn.Module):
     def predict(self, embedded: Tensor, poses: Tensor) -> Tensor:
         """Predict every view of an object from every other: embedded (B, N, e), poses (B, N, 4, 4) -> (B, N, N, e)."""
         return self.predictor(embedded, self.conditioning.all_pairs(poses))
+
+    def known(self, poses: Tensor | None) -> Tensor:
+        """The poses, for a method that cannot do without."""
+        if poses is None:
+            verb = "is supervised by" if self.direct_supervision else "is conditioned on"
+            name = type(self).__name__.lower()
+            raise ValueError(f"{name} {verb} known motion, but the data has no poses (manifest column 'poses')")
+        return poses
 
     def anti_collapse(self, *embedded: Tensor) -> tuple[Tensor, Tensor]:
         """Variance hinge and covariance of embeddings (B, N, e) side by side, over the whole batch."""
@@ -130,9 +180,32 @@ class Method(nn.Module):
         """The frame of the deltas, ``body`` or ``camera``."""
         return self.conditioning.frame
 
-    def embed(self, equivariant: Tensor) -> Tensor:
-        """The space in which the predictor acts: equivariant parts (..., d) -> (..., e)."""
-        return self.equivariant_projector(equivariant)
+    @property
+    def steers(self) -> bool:
+        """Whether the method has learned where a motion takes a latent; without, evaluation steers by the identity."""
+        return self.predictor is not None
+
+    @property
+    def linear(self) -> bool:
+        """Whether steering is ``sum_k h_k(delta) A_k z``, so that `expand` and `coefficients` are there."""
+        return self.steers and self.predictor.linear
+
+    @property
+    def uses_translation(self) -> bool:
+        """Whether steering depends on the translation of a motion."""
+        return self.conditioning.translation
+
+    def embed(self, latents: Tensor) -> Tensor:
+        """The space in which the predictor acts: the `part` of latents (..., d) that it is for -> (..., e)."""
+        return self.equivariant_projector(latents) if self.PROJECTORS == "parts" else latents
+
+    def steer(self, embedded: Tensor, motion: Tensor) -> Tensor:
+        """Where motions (..., 4, 4) in `frame` take embedded latents (..., e), shapes as for a predictor: (..., e)."""
+        return self.predictor(embedded, self.conditioning.of_motion(motion))
+
+    def pair_steer(self, embedded: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """`steer` by the motions between poses (..., 4, 4); with raw quaternions the sign is the pair's own."""
+        return self.predictor(embedded, self.conditioning(source, target))
 
     def expand(self, embedded: Tensor) -> Tensor:
         """A_k z for every k: (..., e) -> (..., K, e)."""

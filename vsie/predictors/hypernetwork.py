@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vsie.predictors.base import Predictor, mlp
 
-class Hypernetwork(nn.Module):
+
+class Hypernetwork(Predictor):
     """Linear map of the latent whose matrix is predicted from the delta.
 
     Args:
@@ -22,14 +24,12 @@ class Hypernetwork(nn.Module):
         hidden: Widths of an MLP before the linear layer ("deep" SIE). Empty: h(c) = c.
     """
 
+    linear = True
+
     def __init__(self, dim: int, delta_dim: int, *, hidden: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        self.dim, self.delta_dim = dim, delta_dim
-        layers: list[nn.Module] = []
-        widths = [delta_dim, *hidden]
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
-            layers += [nn.Linear(fan_in, fan_out), nn.GELU()]
-        self.trunk = nn.Sequential(*layers)
+        super().__init__(dim, delta_dim)
+        widths = (delta_dim, *hidden)
+        self.trunk = mlp(widths)
         self.matrices = nn.Parameter(torch.empty(widths[-1], dim, dim))  # A_k, [output, input]
         with torch.no_grad():
             deltas = nn.functional.normalize(torch.randn(4096, delta_dim), dim=-1)
@@ -43,14 +43,12 @@ class Hypernetwork(nn.Module):
 
     def coefficients(self, delta: Tensor) -> Tensor:
         """h(c), shape (..., K), of encoded deltas (..., delta_dim)."""
-        if delta.shape[-1] != self.delta_dim:
-            raise ValueError(f"the predictor takes deltas of width {self.delta_dim}, found {delta.shape[-1]}")
+        self.check(delta=delta)
         return self.trunk(delta)
 
     def expand(self, latent: Tensor) -> Tensor:
         """A_k x for every k, shape (..., K, dim), of latents (..., dim)."""
-        if latent.shape[-1] != self.dim:
-            raise ValueError(f"the predictor takes latents of width {self.dim}, found {latent.shape[-1]}")
+        self.check(latent)
         return nn.functional.linear(latent, self.matrices.flatten(0, 1)).unflatten(-1, (-1, self.dim))
 
     def forward(self, latent: Tensor, delta: Tensor) -> Tensor:
@@ -59,6 +57,7 @@ class Hypernetwork(nn.Module):
         Deltas may have one more axis than latents at the place before the last: (B, S, d) with (B, S, M, K) gives all M
         predictions of each source, (B, S, M, d), from one expansion.
         """
+        self.check(latent, delta)
         coefficients = self.coefficients(delta)
         if coefficients.dim() == latent.dim() + 1:
             return coefficients @ self.expand(latent)

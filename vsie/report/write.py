@@ -12,7 +12,7 @@ import torch
 
 from vsie import pose
 from vsie.evaluation import steering as steering_measure
-from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.inputs import Features, Steering, part_of
 from vsie.evaluation.pose import flat
 from vsie.evaluation.suite import Result
 from vsie.files import write_text
@@ -34,7 +34,7 @@ def write_report(
         test: The test features.
         dataset: ``dataset[i]["frames"]`` is clip i of `test`, (F, H, W, 3) uint8.
         classes: Names of the classes.
-        method: The steering; one whose ``predictor`` is None is not steered.
+        method: The steering; one whose ``steers`` is false is not steered.
         deltas: (M, 4, 4) training deltas, for the axis of the motion.
         keep: Keep what is in ``metrics.json`` under other keys.
 
@@ -61,7 +61,7 @@ def write_report(
     )
     if "tracking/true" in result.arrays:
         written.append(_trajectories(result, test, axis, method.frame, out / "trajectories.png"))
-    if getattr(method, "predictor", method) is not None and "equi" in test.parts():
+    if getattr(method, "steers", True) and "equi" in test.parts():
         strip = _strip(test, dataset, method, axis, out / "steering.png")
         written += [strip] if strip is not None else []
     print(f"\n{table}\n")
@@ -135,7 +135,7 @@ def sweep(test: Features, method: Steering, axis: torch.Tensor, rows: int = STRI
     if not groups:
         return None
     poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
-    embedded = steering_measure.embed(method, flat(test, "equi", "clip"))
+    embedded = steering_measure.embed(method, flat(test, part_of(method), "clip"))
     wanted = np.linspace(-180, 180, STRIP_STEPS + 1)[1:]
     sources, found, truth = [], [], []
     for group in [groups[i] for i in _even(np.arange(len(groups)), rows)]:
@@ -144,8 +144,7 @@ def sweep(test: Features, method: Steering, axis: torch.Tensor, rows: int = STRI
         angle = angle_about(axis, poses[index[0]], poses[others])
         gap = np.abs((angle[None] - wanted[:, None] + 180) % 360 - 180)
         target = others[torch.from_numpy(gap.argmin(1))]
-        mixing = steering_measure.coefficients(method, poses[index[:1]], poses[target], embedded.dtype)
-        predicted = steering_measure.steer(method, embedded[index[:1]].expand(len(target), -1), mixing)
+        predicted = steering_measure.steered(method, embedded[index[:1]], poses[index[:1]], poses[target])
         sources.append(int(index[0]))
         found.append(others[steering_measure.nearest(method, predicted, embedded[others])].numpy())
         truth.append(target.numpy())

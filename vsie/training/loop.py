@@ -130,7 +130,7 @@ class Trainer(TrainerConfig):
                 for number, batch in enumerate(batches):
                     clips, poses, labels = self.ready(batch, augment, _mix(seed, step) + number)
                     with fabric.no_backward_sync(module, enabled=number + 1 < self.accumulate):
-                        outputs = module(clips, poses)
+                        outputs = module(clips, poses, *([labels] if method.needs_labels else []))
                         fabric.backward(outputs.loss / self.accumulate)
                     loss = loss + distributed.mean(outputs.loss) / self.accumulate
                     for name, term in outputs.terms.items():
@@ -138,6 +138,7 @@ class Trainer(TrainerConfig):
                 if not torch.isfinite(loss):
                     raise FloatingPointError(self.keep_inputs(run, step, batches, terms))
                 optimiser.step()
+                method.after_step(step + 1, self.steps)
                 flat = None if poses is None else poses.flatten(1, 2)
                 probes.step(outputs.latents, labels if classes else None, flat)
                 bar.update()

@@ -1,0 +1,83 @@
+"""BYOL (Grill et al., NeurIPS 2020, arXiv 2006.07733): predict a slow copy's projection of another view; no negatives.
+
+    L = 2 - 2 cos(q(g(f(x))), g'(f'(y)))
+
+over all ordered pairs (x, y) of an object's views, f' and g' the moving averages of encoder f and projector g, no gradient
+through them; q is a two-layer perceptron. Invariance only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vsie.encoders.base import Encoder
+from vsie.methods import ema
+from vsie.methods.base import Method, Outputs
+from vsie.methods.conditioning import Conditioning
+from vsie.methods.projector import Projector
+
+
+class BYOL(Method):
+    """Prediction of a moving average's projections, over the whole latent.
+
+    Args:
+        encoder: Clip -> per-step latents.
+        conditioning: Not used; the frame in which evaluation states motion.
+        predictor: Not used (BYOL's own predictor is not told any motion).
+        invariant_share: Where the table cuts the latent.
+        weights: Of ``invariance``.
+        momentum: Of the moving average at the start; it rises to 1 along a cosine.
+        projector_width: See `Projector`.
+        projector_layers: See `Projector`.
+        projector_norm: See `Projector`.
+    """
+
+    TERMS = ("invariance",)
+    NEEDS_PREDICTOR = False
+    PROJECTORS = "whole"
+    similarity = "cosine"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        conditioning: Conditioning,
+        predictor: nn.Module | None = None,
+        *,
+        invariant_share: float = 0.5,
+        weights: Mapping[str, float],
+        momentum: float = 0.99,
+        projector_width: int = 256,
+        projector_layers: int = 2,
+        projector_norm: str = "batch",
+    ) -> None:
+        super().__init__(
+            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
+            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
+        )  # fmt: skip
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"method.momentum is {momentum}, expected a number from 0 to 1")
+        self.momentum = momentum
+        self.head = Projector(self.projector.dim, width=self.projector.dim, layers=2, norm=projector_norm)
+        self.target_encoder, self.target_projector = ema.follower(encoder), ema.follower(self.projector)
+
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
+        latents = self.encode(clips)
+        with torch.no_grad():
+            targets = self.target_projector(self.encode(clips, self.target_encoder))
+        return self.outputs(latents, self.terms(latents, targets))
+
+    def terms(self, latents: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """From latents (B, N, D) and the moving average's projections of the same views (B, N, e)."""
+        found, targets = (nn.functional.normalize(x, dim=-1) for x in (self.head(self.projector(latents)), targets))
+        cosine = found @ targets.mT  # [B, N, N]
+        count = cosine.shape[1]
+        other = ~torch.eye(count, dtype=torch.bool, device=cosine.device)
+        return {"invariance": 2 - 2 * cosine[:, other].mean()}
+
+    def after_step(self, step: int, steps: int) -> None:
+        momentum = ema.schedule(self.momentum, step, steps)
+        ema.follow(self.target_encoder, self.encoder, momentum)
+        ema.follow(self.target_projector, self.projector, momentum)

@@ -1,0 +1,97 @@
+"""EquiCaps (Konstantinou, Leontidis, Thota, Durrant, 2025, arXiv 2506.09895): capsules moved by the true matrix.
+
+A capsule is an activation (is its entity there?) and a 4 x 4 pose matrix (where?). Activations should not move with the
+view, pose matrices should be multiplied by the motion itself; there is no predictor:
+
+    L = H(a(x), a(y)) - H(mean a)                      activations agree, and all capsules are used
+      + |M(x) T - M(y)|^2 / (16 C) + variance + covariance
+
+with a the softmax over the C capsules' activations, H(., .) the cross-entropy of two views, and variance and covariance
+those of VICReg on activations and matrices side by side. Written from the paper's description, and reduced to what a pooled
+latent allows: capsules are linear readouts of the latent's two parts, where the authors route over places of the feature
+map. The translation of T counts where ``conditioning.translation`` is on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vsie.distributed import gather
+from vsie.encoders.base import Encoder
+from vsie.methods.action import MatrixAction
+from vsie.methods.base import Method
+from vsie.methods.conditioning import Conditioning
+
+
+class EquiCaps(MatrixAction, Method):
+    """Activations that stay and pose matrices that move.
+
+    Args:
+        encoder: Clip -> per-step latents.
+        conditioning: For the frame of the motions, and whether they have a translation.
+        predictor: Not used: the motion's own matrix acts.
+        invariant_share: Share of the latent from which activations are read; pose matrices are read from the rest.
+        weights: Of ``invariance`` (cross-entropy), ``usage`` (how far the mean activation is from uniform, in nats),
+            ``equivariance`` (squared error per entry), ``variance``, ``covariance``.
+        capsules: C.
+        temperature: Of the softmax over activations.
+        projector_width: Not used: the capsules are what the losses see.
+        projector_layers: Not used.
+        projector_norm: Not used.
+    """
+
+    TERMS = ("invariance", "usage", "equivariance", "variance", "covariance")
+    NEEDS_PREDICTOR = False
+    PROJECTORS = "none"
+    size = 4
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        conditioning: Conditioning,
+        predictor: nn.Module | None = None,
+        *,
+        invariant_share: float = 0.5,
+        weights: Mapping[str, float],
+        capsules: int = 32,
+        temperature: float = 1.0,
+        projector_width: int = 256,
+        projector_layers: int = 3,
+        projector_norm: str = "batch",
+    ) -> None:
+        super().__init__(
+            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
+            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
+        )  # fmt: skip
+        if capsules < 2:
+            raise ValueError(f"method.capsules is {capsules}, expected at least 2")
+        self.capsules, self.temperature = capsules, temperature
+        self.activation = nn.Linear(self.split.invariant, capsules)
+        self.matrix = nn.Linear(self.split.equivariant, capsules * self.size**2, bias=False)
+
+    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+        poses = self.known(poses)
+        invariant, equivariant = self.split(latents)
+        activation, matrices = self.activation(invariant), self.embed(equivariant)
+        log_share = (activation / self.temperature).log_softmax(-1)
+        share = log_share.exp()
+        count = latents.shape[1]
+        entropy = -share @ log_share.mT  # [B, N, N]: the cross-entropy of view i with view j
+        other = ~torch.eye(count, dtype=torch.bool, device=latents.device)
+        mean = gather(share).flatten(0, 1).mean(0)
+        variance, covariance = self.anti_collapse(activation, matrices)
+        return {
+            "invariance": entropy[:, other].mean(),
+            "usage": math.log(self.capsules) + torch.special.xlogy(mean, mean).sum(),
+            "equivariance": self.error(matrices, poses).mean() / matrices.shape[-1],
+            "variance": variance,
+            "covariance": covariance,
+        }
+
+    def embed(self, latents: Tensor) -> Tensor:
+        """The entries of all pose matrices, (..., 16 C), of equivariant parts (..., d)."""
+        return self.matrix(latents)

@@ -1,0 +1,145 @@
+"""seq-JEPA (Ghaemi, Muller, Bakhtiari, 2025, arXiv 2505.03176): see some views and moves, predict the next view.
+
+    z_i = f(x_i);  h = transformer([z_1, a_12], ..., [z_(M-1), a_(M-1)M], [z_M, 0], aggregate token)
+    L = 1 - cos(predictor(h, a_M(M+1)), f'(x_(M+1)))
+
+a_ij is the embedded motion from view i to view j, f' the moving average of the encoder f, without gradient. The aggregate h
+tends to be what is common to the views, the encoder's output z to keep what a motion changes: no other term asks for either.
+
+Sequences are the views of an object in random order, as many as there are of M + 1. Steering starts from one view: its
+aggregate, moved by the predictor. What evaluation calls the latent is z; h is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vsie.distributed import rank, world_size
+from vsie.encoders.base import Encoder
+from vsie.methods import ema
+from vsie.methods.base import Method, Outputs
+from vsie.methods.conditioning import Conditioning
+from vsie.predictors.base import Predictor
+
+
+class SeqJEPA(Method):
+    """Prediction of the next view's latent from an aggregate of views and motions.
+
+    Args:
+        encoder: Clip -> per-step latents.
+        conditioning: How motions are told.
+        predictor: The paper's: `MLP`.
+        invariant_share: Where the table cuts the latent.
+        weights: Of ``prediction``.
+        context: M, the longest sequence of views that is aggregated; shorter where an object has fewer views.
+        layers: Of the transformer.
+        heads: Of the transformer.
+        embedding: Width of an embedded motion.
+        momentum: Of the moving average at the start; it rises to 1 along a cosine.
+        projector_width: Width of the transformer's hidden layers; there are no projectors.
+        projector_layers: Not used.
+        projector_norm: Not used.
+    """
+
+    TERMS = ("prediction",)
+    PROJECTORS = "none"
+    part = "all"
+    similarity = "cosine"
+    linear = False
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        conditioning: Conditioning,
+        predictor: Predictor,
+        *,
+        invariant_share: float = 0.5,
+        weights: Mapping[str, float],
+        context: int = 3,
+        layers: int = 3,
+        heads: int = 4,
+        embedding: int = 64,
+        momentum: float = 0.99,
+        projector_width: int = 256,
+        projector_layers: int = 3,
+        projector_norm: str = "batch",
+    ) -> None:
+        super().__init__(
+            encoder, conditioning, predictor, invariant_share=invariant_share, weights=weights,
+            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
+        )  # fmt: skip
+        if context < 1:
+            raise ValueError(f"method.context is {context}, expected at least 1")
+        if encoder.dim % heads:
+            raise ValueError(f"encoder.dim {encoder.dim} is not a multiple of method.heads {heads}")
+        self.context, self.momentum = context, momentum
+        self.motion = nn.Linear(conditioning.width, embedding)
+        self.token = nn.Linear(encoder.dim + embedding, encoder.dim)
+        self.place = nn.Parameter(0.02 * torch.randn(context, encoder.dim))  # counted back from the last view
+        self.aggregate_token = nn.Parameter(0.02 * torch.randn(encoder.dim))
+        layer = nn.TransformerEncoderLayer(
+            encoder.dim, heads, projector_width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(encoder.dim), enable_nested_tensor=False)
+        self.target_encoder = ema.follower(encoder)
+
+    @classmethod
+    def predictor_width(cls, encoder: Encoder, options: Mapping[str, object]) -> int:
+        return encoder.dim
+
+    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
+        if windows * steps < 2:
+            raise ValueError("seq_jepa needs at least 2 views of an object: data.windows or data.frames above 1")
+
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
+        poses = self.known(poses).flatten(1, 2)
+        latents = self.encode(clips)
+        with torch.no_grad():
+            targets = self.encode(clips, self.target_encoder)
+        return self.outputs(latents, self.terms(latents, targets, poses))
+
+    def terms(self, latents: Tensor, targets: Tensor, poses: Tensor) -> dict[str, Tensor]:
+        """From latents (B, N, D), the moving average's of the same views (B, N, D), and poses (B, N, 4, 4)."""
+        order = self.draw_sequences(latents)  # [B, Q, M + 1]
+        objects = torch.arange(len(latents), device=latents.device)[:, None, None]
+        motions = self.conditioning(poses[objects, order[..., :-1]], poses[objects, order[..., 1:]])
+        aggregate = self.aggregate(latents[objects, order[..., :-1]], motions[..., :-1, :])
+        predicted = self.predictor(aggregate, motions[..., -1, :])
+        target = targets[objects[..., 0], order[..., -1]]
+        return {"prediction": 1 - torch.cosine_similarity(predicted, target, dim=-1).mean()}
+
+    def draw_sequences(self, latents: Tensor) -> Tensor:
+        """Indices (B, Q, M + 1) of views: each object's views in random order, cut into sequences."""
+        objects, count = latents.shape[:2]
+        length = min(self.context + 1, count)
+        # drawn for the global batch, so that the draw does not depend on how many processes share it
+        draw = torch.rand(world_size() * objects, count)[rank() * objects : (rank() + 1) * objects]
+        order = draw.argsort(1).to(latents.device)
+        return order[:, : count // length * length].unflatten(1, (-1, length))
+
+    def aggregate(self, views: Tensor, motions: Tensor) -> Tensor:
+        """One vector (..., D) for views (..., M, D) and the told motions (..., M - 1, width) from each to the next."""
+        shape, count = views.shape[:-2], views.shape[-2]
+        told = self.motion(motions)
+        told = torch.cat([told, told.new_zeros(*shape, 1, told.shape[-1])], -2)
+        tokens = self.token(torch.cat([views, told], -1)) + self.place[:count].flip(0)
+        tokens = torch.cat([tokens, self.aggregate_token.expand(*shape, 1, -1)], -2)
+        return self.transformer(tokens.reshape(-1, count + 1, tokens.shape[-1]))[:, -1].reshape(*shape, -1)
+
+    def after_step(self, step: int, steps: int) -> None:
+        ema.follow(self.target_encoder, self.encoder, ema.schedule(self.momentum, step, steps))
+
+    def alone(self, embedded: Tensor) -> Tensor:
+        """The aggregate (..., D) of single views (..., D)."""
+        return self.aggregate(embedded[..., None, :], embedded.new_zeros(*embedded.shape[:-1], 0, self.conditioning.width))
+
+    def steer(self, embedded: Tensor, motion: Tensor) -> Tensor:
+        """Where motions (..., 4, 4) in `frame` take views (..., D), shapes as for a predictor: (..., D)."""
+        return super().steer(self.alone(embedded), motion)
+
+    def pair_steer(self, embedded: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """`steer` by the motions between poses (..., 4, 4)."""
+        return super().pair_steer(self.alone(embedded), source, target)

@@ -1,0 +1,89 @@
+"""The ceiling: class and pose learned from the labels themselves.
+
+    L = cross-entropy(linear(invariant part), class) + |phi(equivariant pair) - R|^2
+
+for every view, and for all ordered pairs of an object's views; R is the rotation between them, as its first two columns,
+and phi a perceptron with one hidden layer. What no method without labels is expected to pass, with this encoder and budget.
+
+Direct supervision: classes and poses are targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vsie import pose
+from vsie.encoders.base import Encoder
+from vsie.methods.base import Method
+from vsie.methods.conditioning import Conditioning
+
+
+class Supervised(Method):
+    """Classification and relative pose from labels.
+
+    Args:
+        encoder: Clip -> per-step latents.
+        conditioning: For the frame of the motions.
+        predictor: Not used.
+        invariant_share: Share of the latent that the class is read from; the pose is read from the rest.
+        weights: Of ``classification`` (nats) and ``pose`` (squared error, summed over six numbers).
+        classes: At least as many as the data has; more do no harm, as none of them is ever right.
+        projector_width: Width of the pose head's hidden layer.
+        projector_layers: Not used.
+        projector_norm: Not used.
+    """
+
+    TERMS = ("classification", "pose")
+    NEEDS_PREDICTOR = False
+    PROJECTORS = "none"
+    direct_supervision = True
+    needs_labels = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        conditioning: Conditioning,
+        predictor: nn.Module | None = None,
+        *,
+        invariant_share: float = 0.5,
+        weights: Mapping[str, float],
+        classes: int = 64,
+        projector_width: int = 256,
+        projector_layers: int = 3,
+        projector_norm: str = "batch",
+    ) -> None:
+        super().__init__(
+            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
+            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
+        )  # fmt: skip
+        self.classes = classes
+        self.class_head = nn.Linear(self.split.invariant, classes)
+        self.pose_head = nn.Sequential(
+            nn.Linear(2 * self.split.equivariant, projector_width), nn.ReLU(), nn.Linear(projector_width, 6)
+        )
+
+    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
+        if not classes:
+            raise ValueError("supervised needs classes, but the data has no labels (manifest column 'label')")
+        if classes > self.classes:
+            raise ValueError(f"the data has {classes} classes, but method.classes is {self.classes}: method.classes={classes}")
+
+    def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+        poses = self.known(poses)
+        invariant, equivariant = self.split(latents)
+        count = latents.shape[1]
+        source, target = torch.nonzero(~torch.eye(count, dtype=torch.bool, device=latents.device), as_tuple=True)
+        found = self.pose_head(torch.cat([equivariant[:, source], equivariant[:, target]], -1))
+        motion = pose.delta(poses[:, source], poses[:, target], self.frame)
+        wanted = pose.encode(motion, "6d").to(found.dtype)
+        known = (labels >= 0).float()
+        error = nn.functional.cross_entropy(
+            self.class_head(invariant).mT, labels[:, None].clamp_min(0).expand(-1, count), reduction="none"
+        )
+        return {
+            "classification": (error.mean(1) * known).sum() / known.sum().clamp_min(1),
+            "pose": (found - wanted).square().sum(-1).mean(),
+        }
