@@ -247,3 +247,78 @@ def test_frames_in_context_come_back_in_order():
     video = torch.arange(17, dtype=torch.uint8)[None, :, None, None, None].expand(2, 17, 4, 4, 3).contiguous()
     alone, context = encode_clip(Plain(), video, 4)
     assert alone[0, :, 0].round().tolist() == context[0, :, 0].round().tolist() == list(range(17))
+
+
+def test_protocols_as_sie_released_them_are_added_to_the_metrics(debug, tools):
+    folder, _, _, environment = debug
+    run_folder = shutil.copytree(folder / "run", folder / "compat", ignore=shutil.ignore_patterns("*.png"))
+    before = json.loads((run_folder / "metrics.json").read_text())
+    arguments = ("evaluate", "checkpoint=compat", "compat=sie", "protocol=[classification,mrr,pre]", "metric=compat_sie/mrr/mrr")
+    result = run(tools, *arguments, cwd=folder, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    after = json.loads((run_folder / "metrics.json").read_text())
+    assert {key: after[key] for key in before} == before
+    for key in ("classification/top1/all", "classification/top5/inv", "mrr/mrr", "mrr/hit@10", "pre/pre"):
+        assert isinstance(after[f"compat_sie/{key}"], float) and isinstance(after[f"compat_sie/{key}/floor"], float)
+    assert after["compat_sie/mrr/hit@1/floor"] == pytest.approx(1 / 16)  # 2 clips of 8 frames, the source among them
+    assert "as SIE released it" in result.stdout and "Top-1, single frame" in result.stdout  # the table has both
+    result = run(tools, "evaluate", "checkpoint=compat", "protocol=rotations", cwd=folder, env=environment)
+    assert result.returncode == 2 and "unknown protocol rotations" in result.stderr
+
+
+def test_protocols_of_single_frames_through_the_pipeline(debug, monkeypatch):
+    from vsie import pipeline
+    from vsie.evaluation import pose
+
+    monkeypatch.setenv("VSIE_DATA", str(debug[0] / "cache"))
+    monkeypatch.setattr(pose, "STEPS", 30)
+    found = pipeline.evaluate(debug[0] / "run", protocols=["mrr"], out=debug[0] / "line")
+    stored = {file.name: file.stat().st_mtime_ns for file in (debug[0] / "run" / "features").iterdir()}
+    found = pipeline.evaluate(debug[0] / "run", protocols=["mrr", "pre"], out=debug[0] / "line")
+    again = {file.name: file.stat().st_mtime_ns for file in (debug[0] / "run" / "features").iterdir()}
+    assert stored == again  # features are computed once
+    assert found["mrr/mrr/floor"] == pytest.approx(np.mean([1 / (k + 1) for k in range(15)]))
+    assert 0 < found["pre/pre"] < 1 and pipeline.measured(debug[0] / "line", "mrr/mrr") == found["mrr/mrr"]
+    assert pipeline.measured(debug[0] / "line", "mrr/mr") is None is pipeline.measured(debug[0], "mrr/mrr")
+
+
+def test_batchnorm_in_train_mode_depends_on_the_batch_and_leaves_no_trace():
+    """One frame of each clip is a batch; statistics are that batch's; the network is as before."""
+    from vsie.features import encode_among_others, has_batch_norm
+
+    class Normed(torch.nn.Module):
+        stride, dim = 1, 4
+
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+
+        def forward(self, clip):
+            return self.layers(clip.mean((2, 3, 4)))[:, None]
+
+    torch.manual_seed(0)
+    encoder = Normed().eval()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    video = torch.randint(0, 255, (6, 5, 8, 8, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = encode_among_others(encoder, video, seed=1)
+        linear = encoder.layers[0](video.float().mean((2, 3)) / 255)
+    assert found.shape == (6, 5, 4) and has_batch_norm(encoder) and not has_batch_norm(torch.nn.Linear(2, 2))
+    order = torch.rand(6, 5, generator=torch.Generator().manual_seed(1)).argsort(1)
+    for frames in order.unbind(1):
+        batch = linear[torch.arange(6), frames]
+        expected = (batch - batch.mean(0)) / (batch.var(0, unbiased=False) + 1e-5).sqrt()
+        assert torch.allclose(found[torch.arange(6), frames], expected, atol=1e-4)
+    assert not any(module.training for module in encoder.modules())
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert encoder.layers[1].track_running_stats
+
+
+def test_features_with_latents_survive_their_file(tmp_path):
+    from tests.evaluation.synthetic import three_die_bench
+    from vsie.pipeline import load_features, save_features
+
+    data = three_die_bench(objects=3, views=4, dim=2)
+    save_features(tmp_path / "features.npz", data)
+    again = load_features(tmp_path / "features.npz")
+    assert np.array_equal(again.latents, data.latents) and tuple(again.latent_names) == data.latent_names

@@ -13,14 +13,16 @@ from vsie.config import TrainConfig, hydra_main
 
 
 @hydra_main("train", TrainConfig)
-def main(config: TrainConfig) -> None:
-    from vsie.pipeline import train
+def main(config: TrainConfig) -> float | None:
+    from vsie.pipeline import measured, train
     from vsie.training.loop import Interrupted
 
     try:
-        train(config)
+        run = train(config)
     except Interrupted as stopped:
         print(stopped)
+        return None
+    return measured(run, config.metric) if config.protocol else None
 
 
 if __name__ == "__main__":

@@ -179,6 +179,7 @@ class TrainConfig:
     resume: str = "auto"
     threads: int | None = None
     protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
+    metric: str = "classification/top1/all"
     data: DataConfig = field(default_factory=DataConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -192,12 +193,24 @@ class EvaluateConfig:
     """`tools/evaluate.py`."""
 
     checkpoint: str = "???"
-    protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
+    protocol: Any = field(default_factory=lambda: ["classification", "pose", "tracking"])
+    compat: str | None = None
+    metric: str | None = None
     out: str | None = None
     data: str | None = None
     ood: str | None = None
+    device: str = "auto"
     seed: int = 0
     overwrite: bool = False
+
+
+@dataclass
+class ReportConfig:
+    """`tools/report.py`. See `vsie.comparison.compare_runs`."""
+
+    runs: list[str] = field(default_factory=list)
+    out: str = "report"
+    strips: bool = True
 
 
 @dataclass
@@ -288,7 +301,7 @@ def compose(name: str, overrides: list[str]) -> Any:
     import hydra
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
-              "benchmark": BenchmarkConfig, "verify": VerifyConfig}[name]  # fmt: skip
+              "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig}[name]  # fmt: skip
     _register(name, schema)
     with _fresh_hydra():
         try:

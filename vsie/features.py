@@ -7,6 +7,7 @@ the same.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from vsie import checkpoint, pose
@@ -25,6 +27,7 @@ from vsie.methods.base import Method, Split
 from vsie.model import build_method
 
 IMAGES = 512  # images per forward pass
+OTHERS = 256  # images per batch where BatchNorm is in train mode: that of SIE's released probes
 
 
 @dataclass(frozen=True)
@@ -149,23 +152,71 @@ def encode_clip(
     return alone, context
 
 
+def has_batch_norm(encoder: nn.Module) -> bool:
+    """Whether statistics of a batch could enter the latents."""
+    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in encoder.modules())
+
+
+@contextlib.contextmanager
+def batch_statistics(encoder: nn.Module) -> Iterator[None]:
+    """BatchNorm in train mode, all else in eval mode; the running statistics stay as they are."""
+    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
+
+
+def encode_among_others(encoder: Encoder, video: Tensor, *, precision: str = "32-true", seed: int = 0) -> Tensor:
+    """Single frames of clips (N, F, H, W, 3) uint8 with BatchNorm in train mode: latents (N, S, D).
+
+    A batch is one frame of each clip, drawn by `seed`, as SIE's released probes see one view of each of 256 objects: they
+    leave the frozen backbone in train mode, so a latent depends on the batch around it.
+    """
+    count, length = video.shape[:2]
+    middle = torch.arange(length // encoder.stride) * encoder.stride + encoder.stride // 2 if length >= encoder.stride else [0]
+    video = video[:, middle]
+    order = torch.rand(count, video.shape[1], generator=torch.Generator().manual_seed(seed)).argsort(1)
+    clips = torch.arange(count)
+    latents = [None] * video.shape[1]
+    with batch_statistics(encoder):
+        for step, frame in enumerate(order.unbind(1)):
+            latents[step] = encode(encoder, video[clips, frame][:, None], precision=precision)
+    return torch.cat(latents, 1)[clips[:, None], order.argsort(1)]
+
+
 def evaluation_features(
-    method: Method, dataset, *, frames: int, widest: int | None = None, precision: str = "32-true", description: str = "features"
-) -> Features:
-    """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length); see `encode_clip`."""
+    method: Method, dataset, *, frames: int, widest: int | None = None, precision: str = "32-true", description: str = "features",
+    among_others: bool = False,
+) -> Features:  # fmt: skip
+    """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length); see `encode_clip`.
+
+    With `among_others` each frame is encoded alone with BatchNorm in train mode, in batches of frames of `OTHERS` clips drawn
+    at random: for the protocols as SIE released them.
+    """
     encoder = method.encoder
     was_training = method.training
     method.eval()
     columns: dict[str, list] = {name: [] for name in ("image", "clip", "poses", "times", "labels", "objects", "clips", "paths")}
     columns |= {"latents": [], "frame_numbers": []}  # empty where they are not known
-    batch = max(1, IMAGES // max(frames, len(dataset[0]["frames"])))  # clips are in memory whole
-    for items in tqdm(list(_chunks(len(dataset), batch)), desc=description, unit="batch", mininterval=1):
+    # clips are in memory whole
+    batches = list(_chunks(len(dataset), max(1, IMAGES // max(frames, len(dataset[0]["frames"])))))
+    if among_others:
+        order = np.random.default_rng(0).permutation(len(dataset))
+        batches = [batch.tolist() for batch in np.array_split(order, -(-len(order) // OTHERS))]
+    for items in tqdm(batches, desc=description, unit="batch", mininterval=1):
         clips = [dataset[i] for i in items]
         lengths = {len(clip["frames"]) for clip in clips}
         if len(lengths) > 1:
             raise ValueError(f"evaluation needs clips of one length, found {sorted(lengths)} frames, such as {clips[0]['path']}")
         video = torch.stack([torch.as_tensor(clip["frames"]) for clip in clips])
-        alone, context = encode_clip(encoder, video, frames, widest=widest, precision=precision)
+        if among_others:
+            alone = context = encode_among_others(encoder, video, precision=precision, seed=items[0])
+        else:
+            alone, context = encode_clip(encoder, video, frames, widest=widest, precision=precision)
         times = torch.stack([torch.as_tensor(clip["times"]) for clip in clips]).double()
         still = torch.eye(4).expand(video.shape[1], 4, 4)  # where no pose is known, none is asked for later
         poses = torch.stack([torch.as_tensor(clip.get("poses", still)) for clip in clips]).double()
@@ -187,6 +238,10 @@ def evaluation_features(
         columns["paths"] += [str(clip["path"]) for clip in clips]
     method.train(was_training)
     arrays = {name: np.concatenate(values) for name, values in columns.items() if name != "paths" and values}
+    if among_others:  # back in the order of the data set
+        place = np.argsort(order)
+        arrays = {name: values[place] for name, values in arrays.items()}
+        columns["paths"] = [columns["paths"][i] for i in place]
     names = tuple(dataset.manifest.latent_names) if "latents" in arrays else ()
     return Features(**arrays, paths=columns["paths"], invariant_dim=method.split.invariant, latent_names=names)
 

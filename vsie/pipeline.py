@@ -139,6 +139,20 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
     return torch.cat(sources)[:count].double(), torch.cat(targets)[:count].double()
 
 
+def measured(run: Path, key: str) -> float | None:
+    """One measure of a run's metrics.json, for a sweep to optimise; None where there is no such file, and a line says so
+    where it does not hold the key."""
+    from vsie.components import nearest
+
+    file = Path(run) / "metrics.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if key not in found:
+        print(f"metric={key} is not in {file}{nearest(key, found)}")
+    return found.get(key)
+
+
 def train(config: TrainConfig) -> Path:
     """Data, training, evaluation and report of one run; returns the run's folder.
 
@@ -194,8 +208,8 @@ def run_folder(config: TrainConfig) -> Path:
 
 
 # What may differ between a run and the command that goes on with it: it changes how a run works, never what comes out.
-FREE = ("out", "resume", "threads", "protocol", "trainer.checkpoint_seconds", "trainer.log_steps", "trainer.tensorboard",
-        "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers")  # fmt: skip
+FREE = ("out", "resume", "threads", "protocol", "metric", "trainer.checkpoint_seconds", "trainer.log_steps",
+        "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers")  # fmt: skip
 
 
 def check_claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:
@@ -226,26 +240,28 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def evaluate(
-    run: Path, *, config: TrainConfig | None = None, protocols: Sequence[str] = suite.PROTOCOLS, out: Path | None = None,
-    data: str | None = None, ood: str | None = None, seed: int = 0, device: torch.device | str = "cpu",
+    run: Path, *, config: TrainConfig | None = None, protocols: Sequence[str] = suite.DEFAULT, out: Path | None = None,
+    data: str | None = None, ood: str | None = None, seed: int = 0, device: torch.device | str = "cpu", compat: str | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Features once (cached in the run), then what each part knows: prints a table, writes metrics.json and the pictures.
 
     Args:
         run: A run's folder.
         config: Its config when at hand; else as it was kept.
-        protocols: Which of classification, pose, tracking, and the measures of `suite.measures`.
+        protocols: Which of `suite.PROTOCOLS` and `suite.measures`.
         out: Where results go; None for the run's folder.
         data: Another manifest to judge on (with splits train, for the probes, and val); None for the run's own.
         ood: For a run on the layout of 3DIEBench: held-out rotations that take the place of the val views; see `BenchConfig`.
         seed: Of probes and pairs.
-        device: Where features are computed.
+        device: Where features are computed and the probes of single frames are trained.
+        compat: ``sie``: the protocols as SIE released them; what else metrics.json holds is kept.
 
     Returns:
         The flat metrics.
     """
     from vsie.report import published, write_report
 
+    suite.check_protocols(protocols, compat)
     model = features.load(run, device=device)
     config = config or from_plain(model.config)
     out = out or run
@@ -266,24 +282,32 @@ def evaluate(
     for name, split in (("train", "train"), ("test", test_split)):
         splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
     window = context(config, model.encoder.stride)
-    trained = feature_set(run, model.method, splits, window, precision, "features")
-    torch.manual_seed(config.seed)
-    initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
-    untrained = feature_set(run, initial, splits, window, precision, "random-init")
-    del initial
+    untrained = probed = None
+    if compat and features.has_batch_norm(model.encoder):
+        # The released probes leave BatchNorm in train mode; their retrieval does not.
+        train_set, probed = feature_set(run, model.method, splits, window, precision, "among-others", True)
+        alone = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "features")
+        trained = (train_set, *alone)
+    else:
+        trained = feature_set(run, model.method, splits, window, precision, "features")
+    if not compat:
+        torch.manual_seed(config.seed)
+        initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
+        untrained = feature_set(run, initial, splits, window, precision, "random-init")
+        del initial
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
     result = suite.evaluate(
         *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained,
-        protocols=protocols, seed=seed, frame=method.frame,
+        protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
     )  # fmt: skip
     for eraser in result.erasers.values():
         erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
     if method.direct_supervision:
         result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
-    write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of)
+    write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
     if config.data.layout == "3diebench":
         published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)
     return result.metrics
@@ -299,10 +323,10 @@ def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> li
     if not (manifest.label[rows] >= 0).all() and "classification" in kept:
         print(f"no classification: {manifest.file} has clips without a label")
         kept.remove("classification")
-    posed = [name for name in kept if name in ("pose", "tracking", *suite.measures())]
-    if not manifest.posed[rows].all() and posed:
-        print(f"{', '.join(f'no {name}' for name in posed)}: {manifest.file} has clips without poses")
-        kept = [name for name in kept if name not in posed]
+    needing = [name for name in ("pose", "tracking", "rotation", "mrr", "pre", *suite.measures()) if name in kept]
+    if not manifest.posed[rows].all() and needing:
+        print(f"{', '.join(f'no {name}' for name in needing)}: {manifest.file} has clips without poses")
+        kept = [name for name in kept if name not in needing]
     return kept
 
 
@@ -321,7 +345,9 @@ def context(config: TrainConfig, stride: int) -> tuple[int, int]:
     return frames, data.spacing[1]
 
 
-def feature_set(run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str):
+def feature_set(
+    run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str, among_others: bool = False
+):
     """Features of the splits, computed once per (weights, clips): kept in the run's folder."""
     digest = hashlib.sha256()
     for tensor in method.encoder.state_dict().values():
@@ -329,14 +355,16 @@ def feature_set(run: Path, method: Method, splits, window: tuple[int, int], prec
     found = []
     for split, dataset in splits.items():
         key = digest.copy()
-        changed = Path(dataset.manifest.file).stat().st_mtime_ns
-        key.update(f"{dataset.manifest.file} {changed} {split} {len(dataset)} {window} {precision}".encode())
+        source = Path(dataset.manifest.file)  # its content, not its time: opening rendered data writes the same manifest again
+        version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
+        key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
         if dataset.manifest.unordered:  # held-out rotations have the same index files
             key.update("\0".join(dataset.manifest.path).encode())
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
         stored = load_features(file)
         if stored is None:
-            options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}")
+            options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}",
+                           among_others=among_others)  # fmt: skip
             stored = features.evaluation_features(method, dataset, **options)
             for old in file.parent.glob(f"{name}-{split}-*.npz"):
                 old.unlink()

@@ -94,3 +94,21 @@ def all_deltas(data: Features, *, frame: str = "body", limit: int = 4000, seed: 
         draw = torch.randint(len(group), (2, max(2, limit // len(data.views()))), generator=generator)
         pairs.append(pose.delta(poses[index[draw[0]]], poses[index[draw[1]]], frame))
     return torch.cat(pairs)
+
+
+LATENTS = ("rotation_x", "rotation_y", "rotation_z", "floor_hue", "spot_theta", "spot_phi", "spot_hue")
+
+
+def three_die_bench(*, objects: int, views: int = 50, dim: int = 1, first_object: int = 0, seed: int = 0) -> Features:
+    """Latents drawn as 3DIEBench draws them (each angle of the rotation within +-pi/2, hues uniform); features are noise."""
+    rng = np.random.default_rng(seed)
+    low = np.array([-math.pi / 2] * 3 + [0, 0, 0, 0])
+    high = np.array([math.pi / 2] * 3 + [1, math.pi / 4, 2 * math.pi, 1])
+    latents = rng.uniform(low, high, (objects, views, 7))
+    rotation = pose.from_euler_xyz(torch.from_numpy(latents[..., :3]))
+    noise = rng.normal(size=(objects, views, dim)).astype(np.float32)
+    return Features(
+        image=noise, clip=noise, poses=pose.rigid(rotation).numpy(), times=np.tile(np.arange(views) / 10, (objects, 1)),
+        labels=np.arange(objects) % 5, objects=first_object + np.arange(objects), clips=np.zeros(objects, np.int64),
+        paths=[f"object_{i}" for i in range(objects)], invariant_dim=dim // 2, latents=latents, latent_names=LATENTS,
+    )  # fmt: skip

@@ -137,6 +137,41 @@ def test_a_pair_may_have_its_own_coefficients():
     assert steering.pre(Paired(), embedded, data)[0].max() < 1e-6
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_pieces_of_a_file_give_what_one_table_gives(tmp_path, similarity):
+    """Embedded latents in a memory-mapped file, read 5 rows at once, against one table of all similarities."""
+    data = features(objects=6, clips=2, frames=4, noise=0.6, motion="tumble")
+    predictor = BlockSteering(similarity=similarity)
+    embedded = steering.embed(predictor, flat(data, "equi", "clip"))
+    file = steering.embed_to(predictor, data.rows("equi", "clip"), tmp_path / "embedded.npy", chunk=7)
+    assert isinstance(file, np.memmap)
+    np.testing.assert_array_equal(file, embedded.numpy())
+    whole = steering.retrieve(predictor, embedded, data, cap=None).metrics()
+    assert steering.retrieve(predictor, file, data, cap=None).metrics() == whole
+    poses = torch.from_numpy(data.poses.reshape(-1, 4, 4))
+    for sources in ("first", "every", "released"):
+        errors, objects, _ = steering.pre(predictor, file, data, cap=None, sources=sources, chunk=5)
+        source, target = steering.queries(data.views(), sources)
+        steered = steering.steered(predictor, embedded[source], poses[source], poses[target])
+        form = BlockSteering(similarity="cosine") if sources == "released" else predictor
+        near = steering.nearest(form, steered, embedded, exclude=None if sources == "released" else source)
+        expected = torch.sin(pose.geodesic(poses[target], poses[near]) / 2).square()
+        np.testing.assert_allclose(errors, expected, atol=1e-9)
+        np.testing.assert_array_equal(objects, data.objects[source // data.frames])
+
+
+def test_every_view_is_a_source_once_and_never_its_own_target():
+    data = features(objects=5, clips=2, frames=6)
+    groups = data.views()
+    source, target = steering.queries(groups, "every", seed=3)
+    assert sorted(source.tolist()) == list(range(60)) and not bool((source == target).any())
+    owner = np.repeat(data.objects, data.frames)
+    np.testing.assert_array_equal(owner[source], owner[target])
+    assert len(steering.queries(groups, "every", limit=20)[0]) == 20
+    source, target = steering.queries(groups, "released")
+    assert source[:12].tolist() == [groups[0][0]] * 12 and target[:12].tolist() == groups[0].tolist()
+
+
 def test_a_predictor_that_can_only_be_evaluated_scores_the_same():
     class Direct(BlockSteering):
         linear = False

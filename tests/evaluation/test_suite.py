@@ -95,7 +95,7 @@ def test_a_frame_of_the_wrong_kind_and_unknown_protocols_are_refused():
     train, test = pair(objects=4, frames=3)
     with pytest.raises(ValueError, match="camera frame"):
         suite.evaluate(train, test, steering=BlockSteering(frame="camera"))
-    with pytest.raises(ValueError, match="unknown protocol poses; there are classification, pose, tracking"):
+    with pytest.raises(ValueError, match="unknown protocol poses; there are classification, rotation, colour, pre, mrr, pose"):
         suite.evaluate(train, test, protocols=["poses"])
 
 

@@ -112,6 +112,11 @@ class Features:
                 raise ValueError(f"features.{name} has shape {found}, expected {shape} as features.image is {self.image.shape}")
         if len(self.paths) != number:
             raise ValueError(f"features.paths has {len(self.paths)} entries, expected {number}, one per clip")
+        if self.latents is not None and self.latents.shape != (number, frames, len(self.latent_names)):
+            raise ValueError(
+                f"features.latents has shape {self.latents.shape}, expected {(number, frames, len(self.latent_names))}: "
+                f"its names are {', '.join(self.latent_names) or 'missing'}"
+            )
         if not 0 <= self.invariant_dim <= dims:
             raise ValueError(f"features.invariant_dim is {self.invariant_dim}, expected a number from 0 to {dims}")
 
@@ -129,6 +134,20 @@ class Features:
         values = self.image if source == "image" else self.clip
         split = {"inv": slice(None, self.invariant_dim), "equi": slice(self.invariant_dim, None), "all": slice(None)}
         return values[..., split[name]]
+
+    def rows(self, name: str, source: str = "image") -> np.ndarray:
+        """One part of all frames as one list, (N * F, d): a view, nothing is copied."""
+        whole = self.image if source == "image" else self.clip
+        flat = whole.reshape(-1, whole.shape[-1])
+        first, last = self.part(name, source).shape[-1], whole.shape[-1]
+        return {"inv": flat[:, :first], "equi": flat[:, last - first :], "all": flat}[name]
+
+    def latent(self, name: str) -> np.ndarray | None:
+        """One latent of all frames as one list, (N * F,) float64; None where it is not known for all of them."""
+        if self.latents is None or name not in self.latent_names:
+            return None
+        values = self.latents[..., list(self.latent_names).index(name)].reshape(-1).astype(np.float64)
+        return values if np.isfinite(values).all() else None
 
     def parts(self) -> tuple[str, ...]:
         """The parts that have at least one dimension."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vsie import pose
-from vsie.evaluation import rotations
+from vsie.evaluation import bootstrap, rotations
 from vsie.evaluation.inputs import Features
 
 TEST_PAIRS_PER_OBJECT = 48
@@ -31,15 +31,15 @@ class PairProbe(nn.Module):
     by squared error, so they estimate conditional means: R2 is asked of them as they are, angles of the nearest rotation.
     """
 
-    def __init__(self, *, dim: int, hidden: int = 256):
+    def __init__(self, *, dim: int, hidden: int = 256, outputs: int = 13):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
-        self.register_buffer("offset", torch.zeros(13))
+        self.register_buffer("offset", torch.zeros(outputs))
         self.source = nn.Linear(dim, hidden)
         self.target = nn.Linear(dim, hidden, bias=False)
         self.middle = nn.Linear(hidden, hidden)
-        self.output = nn.Linear(hidden, 13)
+        self.output = nn.Linear(hidden, outputs)
         for layer in (self.source, self.target):  # each sees half of the fan-in
             nn.init.normal_(layer.weight, std=1 / math.sqrt(dim))
         nn.init.zeros_(self.output.weight)
@@ -57,12 +57,12 @@ class PairProbe(nn.Module):
 
     @torch.no_grad()
     def predict(self, features: Tensor, source: Tensor, target: Tensor, *, chunk: int = 16384) -> Tensor:
-        """Outputs (P, 13) for pairs of frames of features (N, d) given by indices (P,)."""
+        """Outputs (P, 13), on the CPU, for pairs of frames of features (N, d), on the probe's device, given by indices (P,)."""
         first, second = self.frames(features)
         parts = [
             self.pairs(first[source[i : i + chunk]], second[target[i : i + chunk]]) for i in range(0, len(source), chunk)
         ]
-        return torch.cat(parts) if parts else first.new_zeros(0, 13)
+        return torch.cat(parts).cpu() if parts else torch.zeros(0, len(self.offset))
 
 
 def entries(output: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ def fit(
     """Train a pair probe.
 
     Args:
-        features: (N, d) of all train frames.
-        targets: Of the same frames.
+        features: (N, d) of all train frames, on the device where the probe is trained.
+        targets: Of the same frames; any object whose `numbers(source, target)` gives what the outputs should be.
         groups: Per object the indices of its frames.
         steps: Optimiser steps (AdamW, warm-up and cosine).
         objects: Objects per step.
@@ -134,16 +134,17 @@ def fit(
     order = torch.randperm(len(groups), generator=generator).tolist()
     judges = [groups[i] for i in order[: len(groups) // 10]]
     groups = [groups[i] for i in order[len(groups) // 10 :]]
+    sample_source, sample_target = _draw_pairs(groups, 8, generator)
+    sample = targets.numbers(sample_source, sample_target)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        probe = PairProbe(dim=features.shape[1])
+        probe = PairProbe(dim=features.shape[1], outputs=sample.shape[-1]).to(features.device)
     probe.mean.copy_(features.mean(0))
     std = features.std(0)
     probe.scale.copy_(torch.where(std > 1e-5 * probe.mean.abs(), 1 / std.clamp_min(1e-30), torch.zeros_like(std)))
     views = min(views, min(len(group) for group in groups))
     first, second = (~torch.eye(views, dtype=torch.bool)).nonzero(as_tuple=True)
-    sample_source, sample_target = _draw_pairs(groups, 8, generator)
-    probe.offset.copy_(targets.numbers(sample_source, sample_target).mean(0))
+    probe.offset.copy_(sample.mean(0))
     optimiser = torch.optim.AdamW(probe.parameters(), lr=rate, weight_decay=1e-2, fused=True)
     warm = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -159,7 +160,7 @@ def fit(
             source, target = probe.frames(features[index.flatten()])
             source, target = source.unflatten(0, index.shape), target.unflatten(0, index.shape)
             output = probe.pairs(source[:, first], target[:, second])
-            wanted = targets.numbers(index[:, first], index[:, second]).to(output.dtype)
+            wanted = targets.numbers(index[:, first], index[:, second]).to(output)
             loss = (output - wanted).square().sum(-1).mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -241,6 +242,25 @@ class PairScores:
             "r2": float(rotations.r2_per_dimension(self.entries.sum(0))),
             "r2_sie": float(rotations.r2_sie(self.quaternions.sum(0))),
         }
+
+    def intervals(self, seed: int) -> dict[str, tuple[float, float]]:
+        """Their 95 % intervals over objects."""
+        result = angle_intervals(self.errors, self.objects, seed)
+        for name, terms, statistic in (
+            ("r2", self.entries, rotations.r2_per_dimension), ("r2_sie", self.quaternions, rotations.r2_sie)
+        ):  # fmt: skip
+            result[name] = bootstrap.sums_interval(bootstrap.group_sums(terms, self.objects), statistic, seed=seed)
+        return result
+
+
+def angle_intervals(errors: np.ndarray, objects: np.ndarray, seed: int) -> dict[str, tuple[float, float]]:
+    """Intervals over objects of the measures of `rotations.summarise`, for errors (P,) of pairs whose objects are (P,)."""
+    return {
+        "geodesic_median_deg": bootstrap.median_interval(errors, objects, seed=seed),
+        "geodesic_mean_deg": bootstrap.mean_interval(errors, objects, seed=seed),
+        "acc@15": bootstrap.mean_interval(errors <= 15, objects, seed=seed),
+        "acc@30": bootstrap.mean_interval(errors <= 30, objects, seed=seed),
+    }
 
 
 def score(output: Tensor, targets: Targets, source: Tensor, target: Tensor, objects: np.ndarray) -> PairScores:

@@ -2,12 +2,18 @@
 
 Notable: with ``W(delta) z = sum_k h_k A_k z`` all steered latents of an object are compared with all its views in K-space,
 ``<W z_i, z_m> = sum_k h_k <A_k z_i, z_m>``; no steered latent is ever built, except for PRE. A predictor that is not linear
-in the latent is evaluated for every pair of views instead.
+in the latent is evaluated for every pair of views instead. Both measures read the embedded latents in pieces, so these may be
+a memory-mapped array that is larger than memory.
+
+Each has two forms. The sound one leaves the source out of the candidates, since a predictor that does nothing would find it.
+SIE's released one (`released=True`) steers view 0 to all views of its object, itself included, among all of them, by cosine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +25,8 @@ from vsie.evaluation.pose import flat
 
 VIEWS = 32
 HITS = (1, 5)
+QUERIES = 100_000  # of PRE where every view is a source: each is compared with all views of the set
+CHUNK = 4096  # queries and candidates of PRE at once: 64 MiB of similarities
 
 
 class Identity:
@@ -53,6 +61,31 @@ def embed(steering: Steering, latents: Tensor, *, chunk: int = 8192) -> Tensor:
     return embedded
 
 
+@torch.no_grad()
+def embed_to(steering: Steering, latents: np.ndarray, file: Path | str, *, chunk: int = 8192, device="cpu") -> np.ndarray:
+    """`embed` of latents (N, d) in pieces, into a memory-mapped array (N, e) float32 that is kept in `file` (.npy).
+
+    Raises:
+        ValueError: When the predictor's space holds NaN.
+    """
+    array = None
+    for i in range(0, len(latents), chunk):
+        rows = torch.from_numpy(np.array(latents[i : i + chunk], dtype=np.float32))
+        piece = embed(steering, rows.to(device), chunk=chunk).cpu().numpy()
+        if array is None:
+            array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(len(latents), piece.shape[1]))
+        array[i : i + len(piece)] = piece
+    array.flush()
+    return array
+
+
+def take(embedded: Tensor | np.ndarray, index: Tensor, device="cpu") -> Tensor:
+    """Rows `index` (P,) of embedded latents (N, e), a tensor or a (memory-mapped) array; only these are read."""
+    if isinstance(embedded, Tensor):
+        return embedded[index].to(device)
+    return torch.from_numpy(np.asarray(embedded[index.numpy()], dtype=np.float32)).to(device)
+
+
 def coefficients(steering: Steering, source: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
     """h (..., K) for the deltas between poses (..., 4, 4); by `pair_coefficients` where the steering has it."""
     own = getattr(steering, "pair_coefficients", None)
@@ -75,22 +108,22 @@ def ranks(similarity: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     return (similarity > own).sum(1), (similarity == own).sum(1) - 1
 
 
-def expected_scores(above: Tensor, tied: Tensor) -> dict[str, np.ndarray]:
+def expected_scores(above: Tensor, tied: Tensor, hits: Sequence[int] = HITS) -> dict[str, np.ndarray]:
     """Reciprocal rank and hits (P,), in expectation over the order of tied candidates: a collapsed latent gets chance."""
-    above, tied = above.double(), tied.double()
+    above, tied = above.double().cpu(), tied.double().cpu()
     harmonic = torch.cat([torch.zeros(1, dtype=torch.float64), (1 / torch.arange(1, 100_001, dtype=torch.float64)).cumsum(0)])
     last = (above + tied + 1).long()
     result = {"mrr": ((harmonic[last] - harmonic[above.long()]) / (tied + 1)).numpy()}
-    for top in HITS:
+    for top in hits:
         result[f"hit@{top}"] = ((top - above) / (tied + 1)).clamp(0, 1).numpy()
     return result
 
 
-def chance(candidates: np.ndarray) -> dict[str, float]:
+def chance(candidates: np.ndarray, hits: Sequence[int] = HITS) -> dict[str, float]:
     """Exact expectation of a random order, for candidate counts (P,): MRR H_n / n, hits k / n."""
     harmonic = np.concatenate([[0], np.cumsum(1 / np.arange(1, candidates.max() + 1))])
     result = {"mrr": float((harmonic[candidates] / candidates).mean())}
-    for top in HITS:
+    for top in hits:
         result[f"hit@{top}"] = float(np.minimum(1, top / candidates).mean())
     return result
 
@@ -108,32 +141,38 @@ class SteeringScores:
         return {name: float(values.mean()) for name, values in self.values.items()}
 
 
-def _object_similarities(steering: Steering, views: Tensor, poses: Tensor) -> Tensor:
-    """Similarity (V, V, V) of view i steered by the delta to j, against view m; larger is nearer.
+def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sources: int, similarity: str) -> Tensor:
+    """Similarity (S, V, V) of view i, one of the first S, steered by the delta to j, against view m; larger is nearer.
 
     Only its order in m counts, so what is common to all m (the length of the steered latent) is left out.
     """
-    if steering.similarity == "cosine":
+    if similarity == "cosine":
         candidates, offset = torch.nn.functional.normalize(views, dim=-1), 0.0
     else:
         candidates, offset = views, 0.5 * views.square().sum(-1)
     if not linear(steering):
-        predicted = steered(steering, views[:, None], poses[:, None], poses[None])  # (V, V, e)
+        predicted = steered(steering, views[:sources, None], poses[:sources, None], poses[None])  # (S, V, e)
         return torch.einsum("ije,me->ijm", predicted, candidates) - offset
-    mixing = coefficients(steering, poses[:, None], poses[None], views.dtype)  # (V, V, K)
-    products = torch.einsum("ike,me->ikm", steering.expand(views), candidates)
+    mixing = coefficients(steering, poses[:sources, None], poses[None], views.dtype)  # (S, V, K)
+    products = torch.einsum("ike,me->ikm", steering.expand(views[:sources]), candidates)
     return torch.einsum("ijk,ikm->ijm", mixing, products) - offset
 
 
 @torch.no_grad()
-def retrieve(steering: Steering, embedded: Tensor, features: Features, *, cap: int = VIEWS) -> SteeringScores:
+def retrieve(
+    steering: Steering, embedded: Tensor | np.ndarray, features: Features, *, cap: int | None = VIEWS,
+    hits: Sequence[int] = HITS, released: bool = False, device="cpu",
+) -> SteeringScores:  # fmt: skip
     """Steer every view of every object to each of its other views and rank the true one among the others.
 
     Args:
-        steering: The predictor.
-        embedded: (N * F, e) of all frames, see `embed`.
+        steering: The predictor, on `device`.
+        embedded: (N * F, e) of all frames, see `embed` and `embed_to`; read object by object.
         features: For the poses and the objects.
-        cap: Views per object, evenly taken over all its clips.
+        cap: Views per object, evenly taken over all its clips; None for all.
+        hits: The k of H@k.
+        released: SIE's form: see the module's docstring.
+        device: Where it is computed.
 
     Raises:
         ValueError: When no object has three views: with one candidate every rank is 1.
@@ -146,14 +185,22 @@ def retrieve(steering: Steering, embedded: Tensor, features: Features, *, cap: i
         if number < 3:
             continue
         index = torch.from_numpy(group)
-        similarity = _object_similarities(steering, embedded[index], all_poses[index])
-        diagonal = torch.arange(number)
-        similarity[diagonal, :, diagonal] = -torch.inf  # the source is no candidate
-        source, target = (~torch.eye(number, dtype=torch.bool)).nonzero(as_tuple=True)
-        for name, scores in expected_scores(*ranks(similarity[source, target], target)).items():
+        if released:
+            index = torch.from_numpy(in_order(features, group))
+        views, poses = take(embedded, index, device), all_poses[index].to(device)
+        if released:
+            similarity = _object_similarities(steering, views, poses, 1, "cosine")
+            source, target = torch.zeros(number, dtype=torch.long), torch.arange(number)
+        else:
+            similarity = _object_similarities(steering, views, poses, number, steering.similarity)
+            diagonal = torch.arange(number)
+            similarity[diagonal, :, diagonal] = -torch.inf  # the source is no candidate
+            source, target = (~torch.eye(number, dtype=torch.bool)).nonzero(as_tuple=True)
+        above, tied = ranks(similarity[source, target], target.to(device))
+        for name, scores in expected_scores(above, tied, hits).items():
             values.setdefault(name, []).append(scores)
         objects.append(np.full(len(source), features.objects[group[0] // features.frames]))
-        counts.append(np.full(len(source), number - 1))
+        counts.append(np.full(len(source), number if released else number - 1))
     if not objects:
         raise ValueError("steering is measured among the other views of an object; no object has three frames")
     return SteeringScores(
@@ -184,34 +231,117 @@ def nearest(steering: Steering, predicted: Tensor, bank: Tensor, *, exclude: Ten
     return similarity.argmax(1)
 
 
+def nearest_of_many(
+    similarity: str, predicted: Tensor, embedded: Tensor | np.ndarray, bank: Tensor, *, exclude: Tensor | None = None,
+    chunk: int = CHUNK,
+) -> Tensor:  # fmt: skip
+    """`nearest` among rows `bank` (M,) of embedded latents (N, e), which are read in pieces: place in `bank` (P,)."""
+    best = predicted.new_full((len(predicted),), -torch.inf)
+    place = torch.zeros(len(predicted), dtype=torch.long, device=predicted.device)
+    exclude = None if exclude is None else exclude.to(predicted.device)
+    for start in range(0, len(bank), chunk):
+        rows = take(embedded, bank[start : start + chunk], predicted.device).to(predicted.dtype)
+        if similarity == "cosine":
+            table = predicted @ torch.nn.functional.normalize(rows, dim=-1).mT
+        else:
+            table = predicted @ rows.mT - 0.5 * rows.square().sum(-1)
+        if exclude is not None:
+            inside = ((exclude >= start) & (exclude < start + len(rows))).nonzero()[:, 0]
+            table[inside, exclude[inside] - start] = -torch.inf
+        value, column = table.max(1)
+        better = value > best
+        best, place = torch.where(better, value, best), torch.where(better, column + start, place)
+    return place.cpu()
+
+
+def in_order(features: Features, group: np.ndarray) -> np.ndarray:
+    """An object's frames as they are numbered on disk (virtual clips put views in another order), so that view 0 is first."""
+    numbers = getattr(features, "frame_numbers", None)
+    return group if numbers is None else group[np.argsort(numbers.reshape(-1)[group], kind="stable")]
+
+
+def queries(groups: Sequence[np.ndarray], sources: str, *, seed: int = 0, limit: int = QUERIES) -> tuple[Tensor, Tensor]:
+    """Source and target frames (P,), (P,) of PRE, for objects whose frames are `groups`.
+
+    Args:
+        groups: Per object the indices of its frames, two at least.
+        sources: ``first``: the first view to each other one; ``released``: the first view to all, itself included (SIE);
+            ``every``: each view once, to another one drawn by `seed`, at most `limit` in all, evenly over the objects.
+        seed: Of the draw.
+        limit: See `sources`.
+    """
+    if sources in ("first", "released"):
+        begin = 1 if sources == "first" else 0
+        source = np.concatenate([np.full(len(group) - begin, group[0]) for group in groups])
+        return torch.from_numpy(source), torch.from_numpy(np.concatenate([group[begin:] for group in groups]))
+    generator = np.random.default_rng(seed)
+    counts = np.array([len(group) for group in groups])
+    starts, place = np.repeat(counts.cumsum() - counts, counts), np.concatenate([np.arange(count) for count in counts])
+    frames, length = np.concatenate(groups), np.repeat(counts, counts)
+    other = (place + 1 + np.floor(generator.random(len(frames)) * (length - 1)).astype(np.int64)) % length
+    kept = np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(np.int64))
+    return torch.from_numpy(frames[kept]), torch.from_numpy(frames[starts + other][kept])
+
+
 @torch.no_grad()
-def pre(steering: Steering, embedded: Tensor, features: Features, *, cap: int = VIEWS, chunk: int = 1024):
+def pre(
+    steering: Steering, embedded: Tensor | np.ndarray, features: Features, *, cap: int | None = VIEWS, sources: str = "first",
+    chunk: int = CHUNK, seed: int = 0, limit: int = QUERIES, device="cpu",
+):  # fmt: skip
     """Prediction retrieval error (SIE): mean of 1 - <q_true, q_nn>^2, q_nn the absolute pose of the nearest neighbour
     among ALL frames of the set (the source left out) of the steered latent.
 
-    One source view per object, its first, is steered to each of its other views, as SIE does.
+    Args:
+        steering: The predictor, on `device`.
+        embedded: (N * F, e) of all frames, see `embed` and `embed_to`; read in pieces, once per `chunk` queries.
+        features: For the poses and the objects.
+        cap: Views per object that are asked for and searched, evenly taken; None for all.
+        sources: See `queries`; with ``released`` the source is a candidate too, and cosine decides.
+        chunk: Queries, and candidates, at once: memory is about chunk * (chunk + 4 e) * 4 bytes.
+        seed: See `queries`.
+        limit: See `queries`.
+        device: Where it is computed.
 
     Returns:
         Errors (P,), objects (P,), and the floors: ``constant`` (the best constant pose) and ``random`` (a random frame).
     """
     groups = [group for group in features.views(cap) if len(group) > 1]
-    source = torch.cat([torch.full((len(group) - 1,), int(group[0])) for group in groups])
-    target = torch.cat([torch.from_numpy(group[1:]) for group in groups])
+    if sources == "released":
+        groups = [in_order(features, group) for group in groups]
+    source, target = queries(groups, sources, seed=seed, limit=limit)
     bank = torch.from_numpy(np.concatenate(groups))
     place = torch.full((features.frames * len(features.objects),), -1)
     place[bank] = torch.arange(len(bank))
     poses = torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64))
     quaternions = pose.to_quaternion(poses[:, :3, :3])
+    similarity = "cosine" if sources == "released" else steering.similarity
     found = []
     for i in range(0, len(source), chunk):
         first, second = source[i : i + chunk], target[i : i + chunk]
-        predicted = steered(steering, embedded[first], poses[first], poses[second])
-        found.append(nearest(steering, predicted, embedded[bank], exclude=place[first]))
+        pieces = [
+            _steered(steering, embedded, poses, a, b, device) for a, b in zip(first.split(512), second.split(512), strict=True)
+        ]
+        exclude = None if sources == "released" else place[first]
+        found.append(nearest_of_many(similarity, torch.cat(pieces), embedded, bank, exclude=exclude, chunk=chunk))
     errors = 1 - (quaternions[target] * quaternions[bank[torch.cat(found)]]).sum(-1).square()
-    moment = quaternions[bank].mT @ quaternions[bank] / len(bank)
     objects = features.objects[(target // features.frames).numpy()]
-    floor = {"constant": float(1 - torch.linalg.eigvalsh(moment)[-1]), "random": float(1 - moment.square().sum())}
-    return errors.numpy(), objects, floor
+    return errors.numpy(), objects, pre_floors(quaternions[bank])
+
+
+def _steered(steering: Steering, embedded, poses: Tensor, source: Tensor, target: Tensor, device) -> Tensor:
+    """Frames `source` (P,) steered to the poses of `target` (P,); a source that stays is expanded once."""
+    if not linear(steering):
+        return steered(steering, take(embedded, source, device), poses[source].to(device), poses[target].to(device))
+    ids, row = torch.unique_consecutive(source, return_inverse=True)
+    expanded = steering.expand(take(embedded, ids, device))
+    mixing = coefficients(steering, poses[source].to(device), poses[target].to(device), expanded.dtype)
+    return torch.einsum("pk,pke->pe", mixing, expanded[row.to(device)])
+
+
+def pre_floors(quaternions: Tensor) -> dict[str, float]:
+    """PRE of who always names the best constant pose (``constant``), or a random one (``random``), of a set of poses (M, 4)."""
+    moment = quaternions.mT @ quaternions / len(quaternions)
+    return {"constant": float(1 - torch.linalg.eigvalsh(moment)[-1]), "random": float(1 - moment.square().sum())}
 
 
 @torch.no_grad()

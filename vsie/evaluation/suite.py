@@ -11,6 +11,12 @@ erasure, lie.
 
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
 Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
+
+The questions of the 3DIEBench line are asked of single frames (`Features.image`), of all views of an object:
+``rotation/{geodesic_median_deg,geodesic_mean_deg,acc@15,acc@30,r2,r2_quaternion}/<part>``, ``colour/{r2,floor_hue_r2,
+spot_hue_r2,floor_hue_median_deg,spot_hue_median_deg}/<part>``, ``mrr/{mrr,hit@1,hit@5,hit@10}``, ``pre/pre``. With
+``compat="sie"`` SIE's released definitions are used instead (`released.py`, `steering.py`), and keys start with
+``compat_sie/``; ``pose`` then means rotation, mrr and pre, and ``tracking`` has no released definition.
 """
 
 from __future__ import annotations
@@ -27,10 +33,12 @@ from tqdm import tqdm
 from vsie import evaluation
 from vsie import pose as geometry
 from vsie.eraser import Eraser
-from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, rotations, steering, tracking
+from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, released, rotations, steering, tracking, views
 from vsie.evaluation.inputs import Features, Steering, check_scorable, part_of
 
-PROTOCOLS = ("classification", "pose", "tracking")
+PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
+DEFAULT = ("classification", "pose", "tracking")
+COMPATIBLE = ("sie",)
 PROBE_FRAMES = 24_000  # train frames that the pair probes see, evenly over the objects
 
 
@@ -79,6 +87,9 @@ class _Task:
     probes: dict = field(default_factory=dict)
     embedded: torch.Tensor | None = None
     grid: inversion.Candidates | None = None
+    device: torch.device | str = "cpu"
+    probed: Features | None = None
+    epochs: int = released.EPOCHS
 
     def targets(self) -> tuple[pose.Targets, pose.Targets]:
         """Of the train and the test frames."""
@@ -123,6 +134,16 @@ def measures() -> dict[str, Callable[[_Task], None]]:
     return {name: module.protocol for name, module in modules.items() if hasattr(module, "protocol")}
 
 
+def check_protocols(protocols: Sequence[str], compat: str | None = None) -> None:
+    """Refuse protocols, or a compatibility, that are not there."""
+    known = PROTOCOLS if compat else (*PROTOCOLS, *measures())
+    unknown = sorted(set(protocols) - set(known))
+    if unknown:
+        raise ValueError(f"unknown protocol {', '.join(unknown)}; there are {', '.join(known)}")
+    if compat is not None and compat not in COMPATIBLE:
+        raise ValueError(f"compat is {compat!r}, expected null or one of {', '.join(COMPATIBLE)}")
+
+
 def evaluate(
     train: Features,
     test: Features,
@@ -130,10 +151,14 @@ def evaluate(
     steering: Steering | None = None,
     training_deltas: np.ndarray | torch.Tensor | None = None,
     random_init: tuple[Features, Features] | None = None,
-    protocols: Sequence[str] = PROTOCOLS,
+    protocols: Sequence[str] = DEFAULT,
+    compat: str | None = None,
+    probed: Features | None = None,
     seed: int = 0,
     frame: str = "body",
     probe_steps: int = pose.STEPS,
+    epochs: int = released.EPOCHS,
+    device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Result:
     """Measure what each part of the latent knows, on held-out objects.
@@ -146,26 +171,38 @@ def evaluate(
             takes those between the train frames of an object.
         random_init: Train and test features of the same clips from the encoder before training.
         protocols: Which of `PROTOCOLS` and `measures`.
+        compat: ``sie``: the released definitions of SIE; None: ours.
+        probed: With `compat`: the test features that probes are judged on where these are not `test`, because the released
+            scripts leave BatchNorm in train mode there (and `train` was encoded so too).
         seed: Of probes, pairs and resamples.
         frame: ``body`` or ``camera``, of all deltas.
         probe_steps: Optimiser steps of each pair probe; fewer for a quick look only.
+        epochs: Of the released probes; fewer for a quick look only.
+        device: Where the probes of the 3DIEBench line are trained and its retrieval is computed.
         progress: Show a bar.
 
     Raises:
         ValueError: On unknown protocols, sets that share objects or differ in shape, features that are not finite or have
             collapsed.
     """
-    questions = {"classification": _classification, "pose": _pose, "tracking": _tracking, **measures()}
-    unknown = sorted(set(protocols) - set(questions))
-    if unknown:
-        raise ValueError(f"unknown protocol {', '.join(unknown)}; there are {', '.join(questions)}")
+    check_protocols(protocols, compat)
+    questions = {**QUESTIONS, **measures()}
     if steering is not None and steering.frame != frame:
         raise ValueError(f"the steering's deltas are in the {steering.frame} frame, the evaluation's in the {frame} frame")
     _check(train, test, random_init)
+    if probed is not None:
+        _check(train, probed, None)
     deltas = None if training_deltas is None else torch.as_tensor(training_deltas)
     chosen = [name for name in questions if name in protocols]
     bar = tqdm(total=len(chosen), desc="evaluation", disable=not progress, leave=False)
-    task = _Task(train, test, steering, deltas, random_init, frame, seed, probe_steps, bar, Result())
+    task = _Task(
+        train, test, steering, deltas, random_init, frame, seed, probe_steps, bar, Result(), device=device,
+        probed=test if probed is None else probed, epochs=epochs,
+    )  # fmt: skip
+    if compat is not None:
+        with torch.no_grad(), bar:
+            views.as_released(task, chosen)
+        return task.result
     with torch.no_grad(), bar:
         parts = {name: pose.flat(test, name, "clip") for name in test.parts()}
         task.result.metrics.update(collapse.summary(parts, torch.from_numpy(np.repeat(test.objects, test.frames))))
@@ -224,7 +261,7 @@ def _pose(task: _Task) -> None:
         if task.random_init is not None:
             output = task.probe(part, "random").predict(pose.flat(task.random_init[1], part, "clip"), source, target)
             random = pose.score(output, test_targets, source, target, objects).metrics()
-        intervals = _pose_intervals(scores, task.seed)
+        intervals = scores.intervals(task.seed)
         for name, value in scores.metrics().items():
             beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
             if random:
@@ -235,28 +272,10 @@ def _pose(task: _Task) -> None:
         return
     relative, _ = inversion.invert_pairs(task.steering, task.embedded, source, target, task.grid)
     errors = rotations.errors_deg(relative, test_targets.rotations(source, target))
-    intervals = _angle_intervals(errors, objects, task.seed)
+    intervals = pose.angle_intervals(errors, objects, task.seed)
     for name, value in rotations.summarise(errors).items():
         beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
         task.result.add(f"pose/{name}/inversion", value, intervals[name], **beside)
-
-
-def _angle_intervals(errors: np.ndarray, objects: np.ndarray, seed: int) -> dict[str, tuple[float, float]]:
-    return {
-        "geodesic_median_deg": bootstrap.median_interval(errors, objects, seed=seed),
-        "geodesic_mean_deg": bootstrap.mean_interval(errors, objects, seed=seed),
-        "acc@15": bootstrap.mean_interval(errors <= 15, objects, seed=seed),
-        "acc@30": bootstrap.mean_interval(errors <= 30, objects, seed=seed),
-    }
-
-
-def _pose_intervals(scores: pose.PairScores, seed: int) -> dict[str, tuple[float, float]]:
-    result = _angle_intervals(scores.errors, scores.objects, seed)
-    for name, terms, statistic in (
-        ("r2", scores.entries, rotations.r2_per_dimension), ("r2_sie", scores.quaternions, rotations.r2_sie)
-    ):  # fmt: skip
-        result[name] = bootstrap.sums_interval(bootstrap.group_sums(terms, scores.objects), statistic, seed=seed)
-    return result
 
 
 def _steering(task: _Task) -> None:
@@ -327,3 +346,9 @@ def _axis(true: torch.Tensor) -> np.ndarray:
     """Main axis (3,) of the true motion, for plots of the angle about it."""
     vectors = geometry.log((true[:, :-1].mT @ true[:, 1:]).flatten(0, 1))
     return torch.linalg.eigh(vectors.mT @ vectors).eigenvectors[:, -1].numpy()
+
+
+QUESTIONS = {
+    "classification": _classification, "rotation": views.rotation, "colour": views.colours, "pre": views.pre,
+    "mrr": views.mrr, "pose": _pose, "tracking": _tracking,
+}  # fmt: skip

@@ -13,7 +13,8 @@ import numpy as np
 PARTS = ("inv", "equi", "all")
 BESIDE = ("floor", "identity", "random_init")
 COLUMNS = ("measure", "inv", "equi", "all", "floor", "random init")
-LOWER_IS_BETTER = ("_deg", "steering/pre")
+LOWER_IS_BETTER = ("_deg", "steering/pre", "pre/pre")
+COMPAT = "compat_sie/"
 
 NAMES = {
     "classification/top1": "Top-1, single frame", "classification/top5": "Top-5, single frame",
@@ -25,15 +26,34 @@ NAMES = {
     "rpe_deg@1": "RPE over 1 frame, deg", "rpe_deg@2": "RPE over 2 frames, deg", "rpe_deg@4": "RPE over 4 frames, deg",
     "rpe_deg@8": "RPE over 8 frames, deg", "drift_deg": "drift at the last frame, deg",
     "closed_loop_deg": "closed loop, deg", "pair_median_deg": "all pairs of a clip, median deg",
+    "rotation/geodesic_median_deg": "rotation of a pair of stills, median deg",
+    "rotation/geodesic_mean_deg": "rotation of a pair of stills, mean deg",
+    "rotation/acc@15": "stills: rotation within 15 deg", "rotation/acc@30": "stills: rotation within 30 deg",
+    "rotation/r2": "stills: R2 per dimension, matrix", "rotation/r2_quaternion": "stills: R2 per dimension, quaternion",
+    "colour/r2": "change of both hues, R2", "colour/floor_hue_r2": "change of the floor's hue, R2",
+    "colour/spot_hue_r2": "change of the light's hue, R2",
+    "colour/floor_hue_median_deg": "change of the floor's hue, median deg",
+    "colour/spot_hue_median_deg": "change of the light's hue, median deg",
+    "mrr/mrr": "MRR among all other views", "mrr/hit@1": "H@1", "mrr/hit@5": "H@5", "mrr/hit@10": "H@10",
+    "pre/pre": "PRE among all frames",
+    "compat_sie/classification/top1": "Top-1", "compat_sie/classification/top5": "Top-5",
+    "compat_sie/rotation/r2": "rotation, R2", "compat_sie/colour/r2": "colour, R2",
+    "compat_sie/mrr/mrr": "MRR", "compat_sie/mrr/hit@1": "H@1", "compat_sie/mrr/hit@5": "H@5",
+    "compat_sie/mrr/hit@10": "H@10", "compat_sie/pre/pre": "PRE",
     "collapse/rankme": "effective rank (RankMe)", "collapse/std": "standard deviation",
     "collapse/within_object_share": "share of variance within objects",
 }  # fmt: skip
 ROWS = (
     "classification/top1", "classification/top5", "classification/knn", "classification/clip_top1",
     "pose/geodesic_median_deg", "pose/geodesic_mean_deg", "pose/acc@15", "pose/acc@30", "pose/r2", "pose/r2_sie",
+    "rotation/geodesic_median_deg", "rotation/geodesic_mean_deg", "rotation/acc@15", "rotation/acc@30", "rotation/r2",
+    "rotation/r2_quaternion", "colour/r2", "colour/floor_hue_r2", "colour/spot_hue_r2", "colour/floor_hue_median_deg",
+    "colour/spot_hue_median_deg", "compat_sie/classification/top1", "compat_sie/classification/top5",
+    "compat_sie/rotation/r2", "compat_sie/colour/r2",
     "collapse/rankme", "collapse/std", "collapse/within_object_share",
 )  # fmt: skip
 STEERING = ("steering/mrr", "steering/hit@1", "steering/hit@5", "steering/pre")
+RETRIEVAL = ("mrr/mrr", "mrr/hit@1", "mrr/hit@5", "mrr/hit@10", "pre/pre")
 TRACKING = ("rpe_deg@1", "rpe_deg@2", "rpe_deg@4", "rpe_deg@8", "drift_deg", "closed_loop_deg", "pair_median_deg")
 
 
@@ -56,6 +76,14 @@ def name(key: str) -> str:
     return NAMES.get(key) or NAMES.get(key.split("/", 2)[-1]) or key
 
 
+def _block(key: str) -> str:
+    """The block of the table that a measure stands in."""
+    if key.startswith(COMPAT):
+        return "compat_sie"
+    family = key.split("/")[0]
+    return "retrieval" if family in ("mrr", "pre") else family
+
+
 def _beside(metrics: Mapping[str, float], keys: Sequence[str], what: str) -> float | None:
     """The floor (or another neighbour) of the first of `keys` that has one."""
     return next((metrics[f"{key}/{what}"] for key in keys if f"{key}/{what}" in metrics), None)
@@ -70,10 +98,10 @@ def rows(metrics: Mapping[str, float]) -> list[tuple[str, list[list[str]]]]:
             continue
         cells = [number(key, metrics.get(f"{key}/{part}")) for part in PARTS]
         cells += [number(key, _beside(metrics, keys, what)) for what in ("floor", "random_init")]
-        blocks.setdefault(key.split("/")[0], []).append([name(key), *cells])
-    for key in STEERING:
+        blocks.setdefault(_block(key), []).append([name(key), *cells])
+    for key in (*STEERING, *RETRIEVAL, *(f"{COMPAT}{key}" for key in RETRIEVAL)):
         if key in metrics:
-            blocks.setdefault("steering", []).append(
+            blocks.setdefault(_block(key), []).append(
                 [name(key), "-", number(key, metrics[key]), "-", number(key, metrics.get(f"{key}/floor")), "-"]
             )
     inverted = "pose/geodesic_median_deg/inversion"
@@ -87,8 +115,10 @@ def rows(metrics: Mapping[str, float]) -> list[tuple[str, list[list[str]]]]:
                 beside = [number(key, metrics.get(f"{key}/{what}")) for what in ("floor", "random_init")]
                 title = f"tracking, {'pair probe' if tracker == 'probe' else 'predictor inverted'}"
                 blocks.setdefault(title, []).append([name(measure), "-", number(key, metrics[key]), "-", *beside])
-    order = ["classification", "pose", "steering", "tracking, pair probe", "tracking, predictor inverted", "collapse"]
-    titles = {"collapse": "collapse alarms", "pose": "pose from a pair of frames"}
+    order = ["classification", "pose", "steering", "tracking, pair probe", "tracking, predictor inverted", "rotation", "colour",
+             "retrieval", "compat_sie", "collapse"]  # fmt: skip
+    titles = {"collapse": "collapse alarms", "pose": "pose from a pair of frames", "rotation": "pose from a pair of stills",
+              "retrieval": "steering of stills", "compat_sie": "as SIE released it (floors differ)"}  # fmt: skip
     return [(titles.get(title, title), blocks[title]) for title in order if title in blocks]
 
 
@@ -128,6 +158,9 @@ COMPARED = (
     "pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/inv", "pose/geodesic_median_deg/inversion", "pose/r2/equi",
     "steering/mrr", "steering/hit@1", "steering/hit@5",
     "tracking/probe/rpe_deg@1", "tracking/probe/drift_deg", "tracking/inversion/rpe_deg@1", "tracking/inversion/drift_deg",
+    "rotation/geodesic_median_deg/equi", "rotation/r2_quaternion/equi", "colour/r2/equi", *RETRIEVAL,
+    "compat_sie/classification/top1/all", "compat_sie/rotation/r2/equi", "compat_sie/rotation/r2/all",
+    "compat_sie/colour/r2/all", *(f"{COMPAT}{key}" for key in RETRIEVAL),
 )  # fmt: skip
 
 
@@ -142,6 +175,11 @@ def spread(key: str, values: Sequence[float]) -> str:
 
 def _long_name(key: str) -> str:
     """Words for a full key, the part or the tracker included."""
+    if key.startswith(COMPAT):
+        words = name(key) if key in NAMES else f"{name(key.rpartition('/')[0])}, {key.rpartition('/')[2]}"
+        return f"SIE's release: {words}"
+    if key in NAMES:
+        return name(key)
     family, *rest = key.split("/")
     if family == "tracking":
         return f"{name(rest[-1])}, {rest[0]}"

@@ -22,8 +22,9 @@ STRIP_ROWS, STRIP_STEPS, PLOTTED_CLIPS = 4, 8, 8
 
 
 def write_report(
-    out: Path, run: Path, result: Result, test: Features, dataset, classes: Sequence[str], method, deltas: torch.Tensor
-) -> list[Path]:
+    out: Path, run: Path, result: Result, test: Features, dataset, classes: Sequence[str], method, deltas: torch.Tensor,
+    *, keep: bool = False,
+) -> list[Path]:  # fmt: skip
     """Write metrics.json, table.txt, table.md and the pictures, and print the table.
 
     Args:
@@ -35,16 +36,20 @@ def write_report(
         classes: Names of the classes.
         method: The steering; one whose ``steers`` is false is not steered.
         deltas: (M, 4, 4) training deltas, for the axis of the motion.
+        keep: Keep what is in ``metrics.json`` under other keys.
 
     Returns:
         The files written.
     """
     out = Path(out)
-    write_text(out / "metrics.json", json.dumps(plain({**result.metrics, **result.intervals}), indent=1, sort_keys=True) + "\n")
-    table, known = tables.terminal(result.metrics), measures.terminal({**result.metrics, **result.intervals})
+    metrics = {**result.metrics, **result.intervals}
+    if keep and (out / "metrics.json").is_file():
+        metrics = {**json.loads((out / "metrics.json").read_text(encoding="utf-8")), **metrics}
+    write_text(out / "metrics.json", json.dumps(plain(metrics), indent=1, sort_keys=True) + "\n")
+    table, known = tables.terminal(metrics), measures.terminal(metrics)
     table += f"\n\n{known}" if known else ""
     write_text(out / "table.txt", table + "\n")
-    write_text(out / "table.md", tables.markdown(result.metrics) + "\n")
+    write_text(out / "table.md", tables.markdown(metrics) + "\n")
     written = [out / "metrics.json", out / "table.txt", out / "table.md"]
     if known:
         write_text(out / "measures.md", measures.markdown({**result.metrics, **result.intervals}) + "\n")
@@ -72,7 +77,7 @@ def write_report(
 
 def plain(metrics: dict[str, float]) -> dict[str, float | None]:
     """JSON has no NaN: null instead."""
-    return {key: None if math.isnan(value) else value for key, value in metrics.items()}
+    return {key: None if value is None or math.isnan(value) else value for key, value in metrics.items()}
 
 
 def motion_axis(deltas: torch.Tensor) -> torch.Tensor:
@@ -123,18 +128,21 @@ def _share(rotation: torch.Tensor, axis: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def _strip(test: Features, dataset, method: Steering, axis: torch.Tensor, out: Path) -> Path | None:
-    """Steer one frame of each of a few objects along a sweep of its own other views' deltas, in order of their angle."""
-    groups = [group for group in test.views() if len(group) > STRIP_STEPS]
+def sweep(test: Features, method: Steering, axis: torch.Tensor, rows: int = STRIP_ROWS):
+    """One frame of each of a few objects, steered along a sweep of its own other views' deltas, in order of their angle.
+
+    Returns:
+        Source frames (R,), the nearest of the other views to each steered latent (R, S), the true views (R, S), their angle
+        apart in degrees (R, S), the S angles of the sweep; None where no object has enough views.
+    """
+    groups = [group for group in test.views(steering_measure.VIEWS) if len(group) > STRIP_STEPS]
     if not groups:
         return None
-    groups = [groups[i] for i in _even(np.arange(len(groups)), STRIP_ROWS)]
-    bank = torch.from_numpy(np.concatenate(groups))
     poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
     embedded = steering_measure.embed(method, flat(test, part_of(method), "clip"))
     wanted = np.linspace(-180, 180, STRIP_STEPS + 1)[1:]
     sources, found, truth = [], [], []
-    for group in groups:
+    for group in [groups[i] for i in _even(np.arange(len(groups)), rows)]:
         index = torch.from_numpy(group)
         others = index[1:]
         angle = angle_about(axis, poses[index[0]], poses[others])
@@ -146,12 +154,26 @@ def _strip(test: Features, dataset, method: Steering, axis: torch.Tensor, out: P
         truth.append(target.numpy())
     found, truth = np.stack(found), np.stack(truth)
     wrong = torch.rad2deg(pose.geodesic(poses[torch.from_numpy(found)], poses[torch.from_numpy(truth)])).numpy()
-    images = {}
-    for clip in np.unique(bank.numpy() // test.frames):
-        images[clip] = np.asarray(dataset[int(clip)]["frames"])
-    used = np.unique(np.concatenate([found.ravel(), truth.ravel(), sources]))
-    stride = max(1, len(images[used[0] // test.frames]) // test.frames)  # frames of the video per step of the encoder
-    pictures = np.stack([images[i // test.frames][(i % test.frames) * stride + stride // 2] for i in used])
-    place = {index: i for i, index in enumerate(used)}
-    look = np.vectorize(place.__getitem__)
-    return figures.steering_strip(pictures, look(np.array(sources)), look(found), look(truth), wanted, out, wrong=wrong)
+    return np.array(sources), found, truth, wrong, wanted
+
+
+def pictures(test: Features, dataset, frames: np.ndarray) -> np.ndarray:
+    """The images (..., H, W, 3) of frames (...) given by their place among all N * F of the test features."""
+    used, place = np.unique(frames, return_inverse=True)
+    clips = {clip: np.asarray(dataset[int(clip)]["frames"]) for clip in np.unique(used // test.frames)}
+    stride = max(1, len(clips[used[0] // test.frames]) // test.frames)  # frames of the video per step of the encoder
+    images = np.stack([clips[i // test.frames][(i % test.frames) * stride + stride // 2] for i in used])
+    return images[place.reshape(np.shape(frames))]
+
+
+def _strip(test: Features, dataset, method: Steering, axis: torch.Tensor, out: Path) -> Path | None:
+    """The picture of `sweep`."""
+    swept = sweep(test, method, axis)
+    if swept is None:
+        return None
+    sources, found, truth, wrong, wanted = swept
+    used, place = np.unique(np.concatenate([found.ravel(), truth.ravel(), sources]), return_inverse=True)
+    found, truth, sources = np.split(place, [found.size, 2 * found.size])
+    images = pictures(test, dataset, used)
+    found, truth = found.reshape(wrong.shape), truth.reshape(wrong.shape)
+    return figures.steering_strip(images, sources, found, truth, wanted, out, wrong=wrong)

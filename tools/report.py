@@ -1,0 +1,31 @@
+"""Runs beside each other: one table with floors, a CSV, Top-1 against pose error, a steering strip per method.
+
+    python tools/report.py runs/vsie-turntable64-T2-seed0 runs/sie-turntable64-T2-seed0 out=report/
+    python tools/report.py 'runs/*-seed?' out=report/                # glob patterns; seeds of one method are one column
+    python tools/report.py runs=[runs/A,runs/B] strips=false         # without checkpoints and data
+"""
+
+from __future__ import annotations
+
+import sys
+
+from vsie.config import ReportConfig, hydra_main
+
+
+@hydra_main("report", ReportConfig)
+def main(config: ReportConfig) -> None:
+    from vsie.comparison import compare_runs
+
+    compare_runs(config.runs, config.out, strips=config.strips)
+
+
+def with_runs(arguments: list[str]) -> list[str]:
+    """Arguments as Hydra takes them: those without a = are run folders and become one ``runs=[...]``."""
+    folders = [a for a in arguments if "=" not in a and not a.startswith("-")]
+    quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
+    return [a for a in arguments if a not in folders] + ([f"runs=[{quoted}]"] if folders else [])
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = with_runs(sys.argv[1:])
+    main()

@@ -1,0 +1,267 @@
+"""Runs beside each other: one table (median and range over seeds, floors, marks), a CSV, one plot, steering strips.
+
+Runs of one method that differ in nothing but the seed are one column; what else they differ in is in the column's name.
+A dagger marks methods with direct supervision: they regress the pose delta that others are only conditioned on.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from vsie import components, pipeline
+from vsie import features as feature_room
+from vsie import pose as geometry
+from vsie.config import from_plain
+from vsie.data.clips import ClipsDataset
+from vsie.evaluation import steering
+from vsie.files import write_text
+from vsie.report import beside, tables
+from vsie.report.write import motion_axis, pictures, sweep
+from vsie.training.loop import best_precision
+
+MARK = " †"
+LEGEND = "† direct supervision: the pose delta is regressed, not only told to a predictor."
+IGNORED = {"seed", "protocol", "metric", *pipeline.FREE}
+BUDGET = ("trainer.images", "data.root", "data.render")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        folder: Where it is.
+        method: Name of the method.
+        seed: Its seed.
+        direct: Whether the method has direct supervision.
+        options: Its config, flat, without what does not change the outcome.
+        metrics: Its metrics.json, null as NaN.
+    """
+
+    folder: Path
+    method: str
+    seed: int
+    direct: bool
+    options: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+
+def read(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        FileNotFoundError: It lacks config.yaml or metrics.json.
+        ValueError: One of them is not what a run leaves.
+    """
+    for name, hint in (("config.yaml", "not the folder of a run"), ("metrics.json", "evaluate it: tools/evaluate.py")):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name} is not there: {hint}")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or not isinstance(config.get("method"), dict) or "name" not in config["method"]:
+        raise ValueError(f"{folder / 'config.yaml'} is not the config of a run: method.name is missing")
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / 'metrics.json'} is not JSON ({error})") from None
+    method = config["method"]["name"]
+    options = {key: value for key, value in pipeline.flatten(config).items() if key not in IGNORED}
+    return Run(
+        folder=folder, method=method, seed=int(config.get("seed", 0)), options=options,
+        direct=bool(getattr(components.find("methods", method), "direct_supervision", False)),
+        metrics={key: math.nan if value is None else float(value) for key, value in metrics.items()},
+    )  # fmt: skip
+
+
+def find(patterns: Sequence[str]) -> list[Path]:
+    """Run folders that the patterns name, in order and once each; a pattern may also match files, which are passed over.
+
+    Raises:
+        ValueError: No pattern is given.
+        FileNotFoundError: A pattern matches no folder.
+    """
+    if not patterns:
+        raise ValueError("no run is given: tools/report.py runs/A runs/B out=report/")
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        folders = [Path(name) for name in sorted(glob.glob(str(Path(pattern).expanduser()))) if Path(name).is_dir()]
+        if not folders:
+            raise FileNotFoundError(f"{pattern} matches no folder")
+        found |= dict.fromkeys(folders)
+    return list(found)
+
+
+def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by column: same method and same options, whatever the seed; seeds in order.
+
+    The name of a column is the method, and in brackets the options (their last words) in which its columns differ.
+    """
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        kinds.setdefault((run.method, json.dumps(run.options, sort_keys=True, default=str)), []).append(run)
+    columns: dict[str, list[Run]] = {}
+    for (method, _), members in kinds.items():
+        siblings = [others[0].options for (other, _), others in kinds.items() if other == method]
+        keys = sorted({key for options in siblings for key in options})
+        different = [key for key in keys if len({json.dumps(o.get(key), default=str) for o in siblings}) > 1]
+        own = members[0].options
+        words = ", ".join(f"{key.rpartition('.')[2]}={_short(own.get(key))}" for key in different)
+        title = f"{method} ({words})" if different else method
+        if title in columns or len(title) > 60:
+            title = f"{method} ({members[0].folder.name})"
+        columns[title] = sorted(members, key=lambda run: run.seed)
+    return columns
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, default=str).replace('"', "").replace(" ", "")
+
+
+def wide_csv(columns: Mapping[str, Sequence[Run]]) -> str:
+    """All measures as CSV: a row per run, a column per key of metrics.json."""
+    keys = sorted({key for runs in columns.values() for run in runs for key in run.metrics})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["column", "method", "seed", "direct_supervision", "run", *keys])
+    for title, runs in columns.items():
+        for run in runs:
+            values = ["" if math.isnan(run.metrics.get(key, math.nan)) else repr(run.metrics[key]) for key in keys]
+            writer.writerow([title, run.method, run.seed, int(run.direct), str(run.folder), *values])
+    return text.getvalue()
+
+
+def notes(columns: Mapping[str, Sequence[Run]]) -> list[str]:
+    """What the reader of the table should know: marks, and budgets or data that differ."""
+    everything = [run for runs in columns.values() for run in runs]
+    lines = [LEGEND] if any(run.direct for run in everything) else []
+    keys = {key for run in everything for key in run.options if key.startswith(BUDGET)}
+    for key in sorted(keys):
+        values = sorted({_short(run.options.get(key)) for run in everything})
+        if len(values) > 1:
+            lines.append(f"Not at equal terms: {key} is {', '.join(values)}.")
+    seeds = {title: len(runs) for title, runs in columns.items()}
+    if len(set(seeds.values())) > 1 or max(seeds.values()) < 3:
+        lines.append("Seeds: " + ", ".join(f"{title} {count}" for title, count in seeds.items()) + ".")
+    return lines
+
+
+def first_of(metrics: Mapping[str, float], *keys: str) -> float:
+    """The first of the measures that is there, or NaN."""
+    return next((metrics[key] for key in keys if not math.isnan(metrics.get(key, math.nan))), math.nan)
+
+
+POSE = ("pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/all")
+TOP1 = ("classification/top1/all",)
+
+
+def draw_trade_off(columns: Mapping[str, Sequence[Run]], out: Path) -> Path | None:
+    """The plot of Top-1 against pose error, or None where no run has both."""
+    points = {}
+    for title, runs in columns.items():
+        pairs = [(first_of(run.metrics, *POSE), first_of(run.metrics, *TOP1)) for run in runs]
+        points[title] = [pair for pair in pairs if not any(map(math.isnan, pair))]
+    if not any(points.values()):
+        return None
+    all_metrics = [run.metrics for runs in columns.values() for run in runs]
+    floors = [[first_of(m, *(f"{key}/floor" for key in keys)) for m in all_metrics] for keys in (POSE, TOP1)]
+    medians = [float(np.nanmedian(values)) if not np.isnan(values).all() else math.nan for values in floors]
+    direct = [title for title, runs in columns.items() if runs[0].direct]
+    return beside.trade_off(points, out, floor=None if any(map(math.isnan, medians)) else tuple(medians), direct=direct)
+
+
+def opened(run: Run):
+    """A run's method, the features of its held-out clips (from its cache where they are there), and these clips."""
+    model = feature_room.load(run.folder)
+    config = from_plain(model.config)
+    manifest, cache = pipeline.open_data(config)
+    split = "val" if len(manifest.rows("val")) else "test"
+    dataset = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
+    window = pipeline.context(config, model.encoder.stride)
+    (test,) = pipeline.feature_set(run.folder, model.method, {"test": dataset}, window, best_precision()[0], "features")
+    return model.method, test, dataset
+
+
+def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) -> tuple[Path | None, list[str]]:
+    """A strip per column (its first seed): the same source frames, the same deltas. Also lines about who is left out.
+
+    Methods without a predictor are steered with the identity. Columns whose held-out clips are not the first one's are left
+    out.
+    """
+    found, wrong, skipped = {}, {}, []
+    shown = None
+    for title, runs in columns.items():
+        method, test, dataset = opened(runs[0])
+        if "equi" not in test.parts():
+            skipped.append(f"No strip for {title}: its latent has no equivariant part.")
+            continue
+        if shown is None:
+            poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
+            pairs = [(group[:1].repeat(len(group) - 1), group[1:]) for group in test.views(steering.VIEWS) if len(group) > 1]
+            first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
+            axis, paths = motion_axis(geometry.delta(poses[first], poses[second])), list(test.paths)
+        elif list(test.paths) != paths or test.frames != shown[1]:
+            skipped.append(f"No strip for {title}: it was judged on other clips.")
+            continue
+        steered = method if method.steers else steering.Identity(frame=method.frame)
+        swept = sweep(test, steered, axis, rows)
+        if swept is None:
+            return None, ["No steering strips: no held-out object has enough views."]
+        sources, near, truth, wrong[title], angles = swept
+        found[title] = pictures(test, dataset, near)
+        if shown is None:
+            shown = (pictures(test, dataset, sources), test.frames, pictures(test, dataset, truth), angles)
+    if shown is None:
+        return None, skipped
+    marked = {title: title + (MARK if columns[title][0].direct else "") for title in found}
+    picture = beside.strips(
+        shown[0], shown[2], {marked[t]: found[t] for t in found}, {marked[t]: wrong[t] for t in found}, shown[3], out
+    )
+    return picture, skipped
+
+
+def compare_runs(patterns: Sequence[str], out: Path | str, *, strips: bool = True) -> list[Path]:
+    """Compare runs and write `comparison.md`, `comparison.txt`, `metrics.csv`, `tradeoff.png`, `steering.png` into `out`.
+
+    Args:
+        patterns: Run folders, or glob patterns of them.
+        out: Folder of the report.
+        strips: Draw the steering strips, which needs the runs' checkpoints and data.
+
+    Returns:
+        The files written; the table is printed.
+
+    Raises:
+        ValueError, FileNotFoundError: See `find` and `read`.
+    """
+    out = Path(out)
+    columns = grouped([read(folder) for folder in find(patterns)])
+    measured = {
+        title + (MARK if runs[0].direct else ""): [{k: v for k, v in run.metrics.items() if not math.isnan(v)} for run in runs]
+        for title, runs in columns.items()
+    }
+    said = notes(columns)
+    written = [out / "comparison.md", out / "comparison.txt", out / "metrics.csv"]
+    write_text(written[2], wide_csv(columns))
+    picture = draw_trade_off(columns, out / "tradeoff.png")
+    if picture is None:
+        said.append("No plot: no run has both a Top-1 and a pose error.")
+    written += [picture] if picture else []
+    if strips:
+        picture, more = draw_strips(columns, out / "steering.png")
+        written, said = written + ([picture] if picture else []), said + more
+    table = tables.compare(measured, form="terminal")
+    write_text(written[0], "\n".join([tables.compare(measured), "", "Median (range) over seeds.", *said]) + "\n")
+    write_text(written[1], "\n".join([table, "", "Median (range) over seeds.", *said]) + "\n")
+    print("\n".join([table, "", *said, "written: " + ", ".join(map(str, written))]))
+    return written
