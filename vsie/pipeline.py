@@ -346,4 +346,3 @@ def load_features(file: Path):
         columns[name] = columns[name].tolist()
     columns["invariant_dim"] = int(columns["invariant_dim"])
     return Features(**columns)
-
