@@ -392,4 +392,3 @@ def load_features(file: Path):
     columns["paths"], columns["invariant_dim"] = columns["paths"].tolist(), int(columns["invariant_dim"])
     columns["latent_names"] = tuple(columns["latent_names"].tolist()) if "latent_names" in columns else ()
     return Features(**columns)
-
