@@ -180,6 +180,7 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     down = (chain.mT @ gradient[..., None]).squeeze(-1).sum(1)
     cost = 0.5 * (tracks.weight * torch.log1p(square)).sum((1, 2, 3)) + 0.5 * (prior.information * off.square()).sum((1, 2))
 
+    damp = damping * torch.diagonal(whole, dim1=1, dim2=2) + 1e-3  # of the data alone: a firm prior must not slow the rest
     whole[:, -2:, -2:] += prior.centre * torch.eye(2, dtype=torch.float64)
     down[:, -2:] += prior.centre * (state.centre - start)[:, :2].double()
     if prior.steady and frames > 2:
@@ -190,10 +191,10 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     fit = Fit(cost, whole.clone(), square.sqrt() * scale)
 
     whole[:, :3, :3] += 1e12 * torch.eye(3, dtype=torch.float64)  # frame 0 stays: the freedom of choosing the axes
-    diagonal = torch.diagonal(whole, dim1=1, dim2=2)
-    step = -torch.linalg.solve(whole + torch.diag_embed(damping * diagonal + 1e-3), down)
+    step = -torch.linalg.solve(whole + torch.diag_embed(damp), down)
     angles = step[:, :-2].unflatten(1, (frames, 3))
-    step = step * (0.3 / angles.norm(dim=-1).amax(1).clamp_min(1e-9)).clamp_max(1)[:, None]
+    between = (angles[:, 1:] - angles[:, :-1]).norm(dim=-1).amax(1)
+    step = step * (0.3 / between.clamp_min(1e-9)).clamp_max(1)[:, None]
     local = (chain @ step[:, None, :, None]).squeeze(-1).float()
     move = -(slope + torch.einsum("bapi,bai->bap", coupling, local)) / own
     centre_step = torch.cat([step[:, -2:], torch.zeros_like(step[:, :1])], 1).float()

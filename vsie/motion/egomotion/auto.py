@@ -9,12 +9,13 @@ from vsie.motion.egomotion.base import Egomotion, Motion, Observation, choose, m
 from vsie.motion.egomotion.essential import Essential
 from vsie.motion.egomotion.orbit import Orbit
 from vsie.motion.egomotion.pnp import Pnp
-from vsie.motion.foreground import fit_affine
+from vsie.motion.foreground import STILL, fit_affine
 
 
 class Auto(Egomotion):
     """`pnp` where depth is known; nothing where nothing moves; `affine` where the thing only shifts or grows; `essential`
-    where the picture moves as a whole, up to its border; else `orbit`.
+    where the picture moves as a whole, up to its border (but not where a thing before it is held still by the camera, which
+    then does not move in it); else `orbit`.
 
     Args:
         upright: Passed to `Orbit`.
@@ -33,7 +34,7 @@ class Auto(Egomotion):
         if still(clip):
             return "none"
         if self._border_moves(clip):
-            return "essential"
+            return "affine" if self._held(clip) else "essential"
         return "affine" if self._share(clip) > self.shift else "orbit"
 
     def _estimate(self, observations: list[Observation]) -> list[Motion]:
@@ -65,6 +66,13 @@ class Auto(Egomotion):
         simple = mean[:, None] + grow[:, None, None] * (points.place - middle[:, None])
         left = (weight * (fitted - simple).square().sum(-1)).sum(1)
         return float((1 - left / power.clamp_min(1e-12)).median())
+
+    def _held(self, clip: Observation) -> bool:
+        """Whether what differs from the background's motion does not move in the picture."""
+        region = clip.region[:-1] & (clip.factor[:-1].square().sum((-1, -2)) / 2 > 0.3)
+        if region.float().mean() < 0.005:
+            return False
+        return bool(clip.fields.forward.norm(dim=-1)[region].median() < STILL)
 
     def _border_moves(self, clip: Observation) -> bool:
         """Whether the border has texture, and moves."""
