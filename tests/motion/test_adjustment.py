@@ -40,9 +40,7 @@ def loose(state: State, spread: float = 0.2, steady: float = 0.0) -> Prior:
 
 
 def start(state: State) -> State:
-    return State(
-        torch.eye(3).expand_as(state.rotation).clone(), torch.full_like(state.depth, 0.95), state.centre.clone()
-    )
+    return State(torch.eye(3).expand_as(state.rotation).clone(), torch.full_like(state.depth, 0.95), state.centre.clone())
 
 
 def error_deg(found: State, true: State) -> torch.Tensor:

@@ -32,11 +32,11 @@ def angles_deg(poses: torch.Tensor) -> torch.Tensor:
 def test_orbit_finds_the_turn_from_the_frames_alone(kind):
     frames, arrays = rendered(kind, "laptop")
     motion = Orbit()([observe(frames, intrinsics=arrays["intrinsics"])])[0]
-    assert float(share(motion.poses, true_poses(arrays)).median()) < 0.35
+    assert float(share(motion.poses, true_poses(arrays)).median()) < 0.2
     assert motion.scale == "centre" and motion.confidence.shape == (7,) and float(motion.confidence.min()) >= 0
     # the object's middle stays where it is: at distance 1
     middle = (motion.poses @ torch.tensor([0.0, 0.0, 1.0, 1.0]).double())[:, :3]
-    torch.testing.assert_close(middle, middle[:1].expand_as(middle), atol=1e-5, rtol=0)
+    torch.testing.assert_close(middle, middle[:1].expand_as(middle), atol=1e-3, rtol=0)
 
 
 def test_known_depth_is_better():
@@ -138,7 +138,7 @@ def test_a_still_object_before_a_moving_background_does_not_move_in_the_camera()
     frames = moved([similarity(shift=(3.0 * t, 0)) for t in range(5)], background=texture(SIZE, 5), still=True)
     motion = Auto()([observe(frames)])[0]
     assert float(angles_deg(motion.poses).max()) < 1.5
-    assert float((motion.poses[1:, :3, 3] - motion.poses[:-1, :3, 3]).norm(dim=1).max()) < 0.01
+    assert float((motion.poses[1:, :3, 3] - motion.poses[:-1, :3, 3]).norm(dim=1).max()) < 0.02
 
 
 @pytest.mark.parametrize("estimator", [Auto(), Orbit(), Affine(), Essential()], ids=lambda e: type(e).__name__)

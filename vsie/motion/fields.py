@@ -44,7 +44,7 @@ def neighbours(estimator: Flow, frames: np.ndarray, *, progress: bool = False) -
     both = estimator.pairs(
         np.concatenate([frames[:-1], frames[1:]]), np.concatenate([frames[1:], frames[:-1]]), progress=progress
     )
-    forward, backward = torch.from_numpy(both).split(len(frames) - 1)
+    forward, backward = torch.from_numpy(both).unflatten(0, (2, len(frames) - 1))
     return Fields(forward, backward, consistency(forward, backward), consistency(backward, forward))
 
 

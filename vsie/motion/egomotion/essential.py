@@ -18,6 +18,7 @@ from torch import Tensor
 from vsie import pose
 from vsie.motion.egomotion.base import Observation
 from vsie.motion.egomotion.pairwise import Deltas, Matches, Pairwise
+from vsie.motion.foreground import fit_affine, weighted_median
 
 PLANAR = 0.95  # share of the essential matrix' inliers that a homography has to explain for the scene to be a plane
 
@@ -62,18 +63,23 @@ class Essential(Pairwise):
         return Deltas(torch.stack(motions), torch.stack(covariances), torch.tensor(inliers, dtype=torch.float64))
 
 
-def eight_point(first: Tensor, second: Tensor, weight: Tensor, scale: float, *, iterations: int = 10) -> Tensor:
+def eight_point(first: Tensor, second: Tensor, weight: Tensor, scale: float, *, iterations: int = 30) -> Tensor:
     """Essential matrices (N, 3, 3) of matches (N, P, 2) in normalised coordinates: kornia's batched solver, reweighted."""
     from kornia.geometry.epipolar import find_fundamental, sampson_epipolar_distance
 
-    robust = weight
+    # gross errors first: what is far from the picture's affine motion; later rounds judge by the epipolar lines alone
+    affine = fit_affine(first, second - first, weight, scale=scale)
+    ones = torch.cat([first, torch.ones_like(first[..., :1])], -1)
+    away = (second - first - ones @ affine.mT).square().sum(-1)
+    robust = weight / (1 + away / weighted_median(away, weight)[:, None].clamp_min(scale**2)).square()
     for _ in range(iterations):
         matrix = find_fundamental(first, second, robust.clamp_min(1e-9))
         u, values, v = torch.linalg.svd(matrix)
         level = values[:, :2].mean(1)
         matrix = (u * torch.stack([level, level, torch.zeros_like(level)], -1)[:, None]) @ v
         distance = sampson_epipolar_distance(first, second, matrix)
-        robust = weight / (1 + distance / scale**2)
+        spread = weighted_median(distance, weight)[:, None].clamp_min(scale**2)  # squared; narrows as the fit improves
+        robust = weight / (1 + distance / spread).square()
     return matrix
 
 

@@ -4,7 +4,7 @@ Notable, and measured on rendered 128 px clips (16 frames, steps of 5 to 15 degr
 
 * Flow of small, plain objects is wrong by a third of the motion, and always towards too little. So the fit to the flow is
   the start, and the end is a direct alignment of the pictures (`refinements` steps): rotation error .22 -> .07 of the motion
-  with known depth, .19 -> .10 without.
+  with known depth, .19 -> .09 without.
 * Two views hardly tell tilt from depth; several views of one clip do. So all frames are solved together, with points
   followed over `reach` frames, and drift does not add up.
 * What remains is Necker's reversal (the tilt and the depth mirrored), which 12 to 25 % of clips cannot tell by their pictures.
@@ -147,7 +147,7 @@ class Orbit(Egomotion):
         motions = []
         covariance = 30.0 * adjustment.step_covariance(fit.normal[index], both.rotation[index])  # errors are not independent
         for clip, solution in enumerate(index.tolist()):
-            rotation, centre = both.rotation[solution].double(), both.centre[solution].double()
+            rotation, centre = pose.project(both.rotation[solution].double()), both.centre[solution].double()
             poses = pose.rigid(rotation, centre - rotation @ centre)
             found, before = turns(rotation), turns(by_flow[solution].double())
             size = found.square().sum(-1).mean().sqrt() + math.radians(0.5)
