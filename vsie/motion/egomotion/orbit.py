@@ -154,7 +154,7 @@ class Orbit(Egomotion):
             for_it = float(evidence[clip] if second[clip] else -evidence[clip])
             unsteady = float((found[1:] - found[:-1]).norm(dim=-1).mean() / size) if len(found) > 1 else UNSTEADY
             apart = float((found - before).norm(dim=-1).median() / size) if self.refinements else 0.0
-            # what went wrong where the truth was known, in the order of how well it told: see the tests of the calibration
+            # signs of what went wrong where the truth was known (rendered clips), in the order of how well they told
             clear = 1 / (1 + math.exp(-(for_it / EVIDENCE - 0.5)))
             whole = clear / (1 + (unsteady / UNSTEADY) ** 2) / (1 + (apart / APART) ** 2)
             note = "" if for_it > 0 else "the pictures speak for the mirrored tilt (Necker's reversal)"
