@@ -9,8 +9,8 @@ import pkgutil
 import typing
 from collections.abc import Iterable, Mapping
 
-ROOMS = ("methods", "encoders", "predictors")
-SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema"}  # files of a room that hold no component of their own
+ROOMS = ("methods", "encoders", "predictors", "motion.flow", "motion.egomotion")
+SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema", "pairwise"}  # files that hold no component of their own
 
 
 def names(room: str) -> list[str]:

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-ROOMS = {"method": "methods", "encoder": "encoders", "predictor": "predictors"}  # config group -> folder of vsie/
+ROOMS = {"method": "methods", "encoder": "encoders", "predictor": "predictors",
+         "flow": "motion.flow", "egomotion": "motion.egomotion"}  # config group -> folder of vsie/  # fmt: skip
 
 
 @dataclass
@@ -242,6 +243,22 @@ class VerifyConfig:
 
 
 @dataclass
+class EstimateMotionConfig:
+    """`tools/estimate_motion.py`. See `vsie.motion.estimate.estimate_manifest`."""
+
+    manifest: str = "???"
+    out: str = "???"
+    size: int = 256
+    uses: list[str] = field(default_factory=lambda: ["intrinsics"])
+    batch: int = 16
+    shard: str = "0/1"
+    allowed_skips: float = 0.01
+    overwrite: bool = False
+    flow: Any = None
+    egomotion: Any = None
+
+
+@dataclass
 class BenchmarkConfig:
     """`tools/benchmark.py`."""
 
@@ -301,7 +318,8 @@ def compose(name: str, overrides: list[str]) -> Any:
     import hydra
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
-              "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig}[name]  # fmt: skip
+              "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig,
+              "estimate_motion": EstimateMotionConfig}[name]  # fmt: skip
     _register(name, schema)
     with _fresh_hydra():
         try:
@@ -361,10 +379,10 @@ def _register(name: str, schema: type) -> None:
 
     store = ConfigStore.instance()
     store.store(name=f"{name}_schema", node=schema)
-    if schema is TrainConfig:
+    if groups := [group for group in ROOMS if group in schema.__dataclass_fields__]:
         from vsie import components
 
-        for group, room in ROOMS.items():
+        for group, room in ((group, ROOMS[group]) for group in groups):
             for component in components.names(room):
                 store.store(group=group, name=f"{component}_schema", node=_component_schema(room, component))
 
@@ -410,7 +428,7 @@ def _known(name: str, overrides: list[str]) -> list[str]:
     import hydra
     from omegaconf import OmegaConf
 
-    chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|data|experiment)=\w+", o)]
+    chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|flow|egomotion|data|experiment)=\w+", o)]
     with _fresh_hydra():
         for attempt in (chosen, []):
             try:

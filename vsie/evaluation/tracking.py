@@ -19,7 +19,7 @@ from vsie.evaluation import rotations
 from vsie.evaluation.inputs import Features, Steering
 from vsie.evaluation.inversion import Candidates, invert_pairs
 from vsie.evaluation.pose import PairProbe, entries
-from vsie.evaluation.synchronisation import synchronise
+from vsie.synchronisation import synchronise
 
 HORIZONS = (1, 2, 4, 8)
 PAIRS = 120_000  # at most so many ordered pairs of frames: with 16 frames 500 clips, evenly over the objects

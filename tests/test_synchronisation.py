@@ -7,7 +7,7 @@ import torch
 
 from tests.evaluation.synthetic import random_rotations
 from vsie import pose
-from vsie.evaluation.synchronisation import synchronise
+from vsie.synchronisation import synchronise
 
 Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 

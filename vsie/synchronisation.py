@@ -2,7 +2,7 @@
 
 Notable: with relative rotations ``R_ij = R_i^T R_j`` the block matrix of all of them has rank 3 and its eigenvectors are
 the trajectory (Singer 2011); weights and a robust second look (Cauchy weights, block coordinate steps) discount wrong
-pairs, which a chain of neighbours could never notice. Probe and inversion are both tracked by it.
+pairs, which a chain of neighbours could never notice. Probe, inversion and estimated motion are all tracked by it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,148 @@
+"""Bundle adjustment on points whose places are computed, and the pose graph."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vsie import pose
+from vsie.motion import adjustment, trajectory
+from vsie.motion.adjustment import Prior, State, Tracks
+
+FRAMES, POINTS = 6, 60
+
+
+def scene(seed: int = 0, noise: float = 0.0) -> tuple[Tracks, State]:
+    """A bumpy thing about the centre that turns by 8 degrees a frame about a tilted axis, and the exact state."""
+    generator = torch.Generator().manual_seed(seed)
+    rays = (torch.rand(2, FRAMES, POINTS, 2, generator=generator) - 0.5) * 0.3
+    depth = 1 - 0.1 * torch.rand(2, FRAMES, POINTS, generator=generator)
+    axis = torch.tensor([[0.0, -0.7, -0.7], [0.3, 0.6, 0.5]])
+    turn = math.radians(8) * torch.arange(FRAMES)[:, None] * torch.nn.functional.normalize(axis, dim=1)[:, None]
+    state = State(pose.exp(turn), depth, torch.tensor([0.0, 0.0, 1.0]).repeat(2, 1))
+    anchors = torch.arange(FRAMES)
+    views = anchors[:, None] + torch.tensor([1, 2, -1, -2])
+    inside = (views >= 0) & (views < FRAMES)
+    views = torch.where(inside, views, anchors[:, None])
+    weight = inside[None, :, :, None].float().expand(2, -1, -1, POINTS)
+    factor = torch.eye(2).expand(2, FRAMES, 1, POINTS, 2, 2)
+    seen = torch.zeros(2, FRAMES, 4, POINTS, 2)
+    tracks = Tracks(rays * 200 + 64, rays, seen, factor, weight, anchors, views, 200.0, torch.tensor([64.0, 64.0]))
+    seen = adjustment.project(tracks, state)[3]
+    seen = seen + noise / 200 * torch.randn(seen.shape, generator=generator)
+    return Tracks(**{**tracks.__dict__, "seen": seen}), state
+
+
+def loose(state: State, spread: float = 0.2, steady: float = 0.0) -> Prior:
+    return Prior(torch.full_like(state.depth, 0.95), torch.full_like(state.depth, spread**-2), steady, 1e8)
+
+
+def start(state: State) -> State:
+    return State(torch.eye(3).expand_as(state.rotation).clone(), torch.full_like(state.depth, 0.95), state.centre.clone())
+
+
+def error_deg(found: State, true: State) -> torch.Tensor:
+    return pose.geodesic(found.rotation.double(), true.rotation.double()).rad2deg()
+
+
+def test_exact_places_give_exact_turns_and_depths():
+    tracks, true = scene()
+    begin = State(pose.exp(0.7 * pose.log(true.rotation)), torch.full_like(true.depth, 0.95), true.centre)
+    found, fit = adjustment.adjust(tracks, begin, loose(true, 100.0), iterations=25, scale=0.5)
+    assert float(error_deg(found, true).max()) < 0.3
+    assert float((found.depth - true.depth).abs().median()) < 0.005
+    assert float(fit.residual[:, :, :, :].median()) < 0.02
+
+
+def test_noise_of_a_third_of_a_pixel_and_outliers():
+    tracks, true = scene(noise=0.3)
+    wrong = torch.rand(tracks.seen.shape[:-1], generator=torch.Generator().manual_seed(1)) < 0.15
+    seen = torch.where(wrong[..., None], tracks.seen + 0.05, tracks.seen)
+    begin = State(pose.exp(0.7 * pose.log(true.rotation)), torch.full_like(true.depth, 0.95), true.centre)
+    tracks = Tracks(**{**tracks.__dict__, "seen": seen})
+    found, _ = adjustment.adjust(tracks, begin, loose(true), iterations=25, scale=0.5)
+    assert float(error_deg(found, true).max()) < 8  # of 40 degrees
+
+
+def test_the_gradient_is_the_costs_own():
+    """The cost falls along the step, and at the solution a turn of any frame by half a degree raises it."""
+    tracks, true = scene(noise=0.3)
+    prior = loose(true, steady=100.0)
+    state, costs = start(true), []
+    for _ in range(15):
+        state, fit = adjustment.adjust(tracks, state, prior, iterations=1, scale=0.5)
+        costs.append(fit.cost)
+    costs = torch.stack(costs)
+    assert (costs[-1] < 0.2 * costs[0]).all()
+    best = adjustment.adjust(tracks, state, prior, iterations=1, scale=0.5)[1].cost
+    for axis in torch.eye(3):
+        turned = State(state.rotation.clone(), state.depth, state.centre)
+        turned.rotation[:, 2] = pose.exp(math.radians(0.5) * axis) @ turned.rotation[:, 2]
+        assert (adjustment.adjust(tracks, turned, prior, iterations=1, scale=0.5)[1].cost > best).all()
+
+
+def test_a_steady_prior_makes_the_turn_steady():
+    tracks, true = scene(noise=2.0)
+
+    def change(steady: float) -> float:
+        found, _ = adjustment.adjust(tracks, start(true), loose(true, steady=steady), iterations=20, scale=2.0)
+        steps = pose.log(found.rotation[:, 1:] @ found.rotation[:, :-1].mT)
+        return float((steps[:, 1:] - steps[:, :-1]).norm(dim=-1).mean())
+
+    assert change(1e6) < 0.2 * change(0.0)
+
+
+def test_the_mirrored_solution_looks_nearly_the_same():
+    tracks, true = scene()
+    first, second = (adjustment.project(tracks, state)[3] for state in (true, adjustment.mirrored(true)))
+    wrong = State(true.rotation.mT, true.depth, true.centre)
+    other = adjustment.project(tracks, wrong)[3]
+    gap = (first - second)[:, 1:5].norm(dim=-1).mean()
+    assert float(gap) < 0.35 * float((first - other)[:, 1:5].norm(dim=-1).mean())
+    again = adjustment.mirrored(adjustment.mirrored(true))
+    torch.testing.assert_close(again.rotation, true.rotation, atol=1e-5, rtol=0)
+
+
+def test_covariance_is_that_of_many_repetitions():
+    tracks, true = scene()
+    flat = Prior(true.depth, torch.full_like(true.depth, 1e4), 0.0, 1e10)
+    steps = []
+    for seed in range(60):
+        noise = 0.25 / 200 * torch.randn(tracks.seen.shape, generator=torch.Generator().manual_seed(seed))
+        found, fit = adjustment.adjust(
+            Tracks(**{**tracks.__dict__, "seen": tracks.seen + noise}), true, flat, iterations=3, scale=0.25
+        )
+        steps.append(pose.log(found.rotation[:, 1:] @ found.rotation[:, :-1].mT))
+    scatter = torch.stack(steps).var(0).sum(-1)
+    told = torch.diagonal(adjustment.step_covariance(fit.normal, found.rotation), dim1=-2, dim2=-1).sum(-1)
+    ratio = (scatter.double() / told).sqrt()
+    # Cauchy weights count a residual of one scale half, so what is told is wider than the truth
+    assert 0.3 < float(ratio.min()) and float(ratio.max()) < 1.5
+
+
+def test_the_pose_graph_closes_and_bounds_drift():
+    generator = torch.Generator().manual_seed(0)
+    rotation = pose.exp(torch.arange(12)[:, None] * torch.tensor([0.02, 0.2, 0.1]).double())
+    place = torch.randn(12, 3, generator=generator).double().cumsum(0)
+    true = pose.rigid(rotation, place - rotation @ place[0])
+    true = true @ pose.inverse(true[:1])
+    source, target = trajectory.pairs(12, (1, 3, 6))
+    exact = pose.delta(true[source], true[target], "camera")
+    found = trajectory.graph(source, target, exact, torch.ones(len(source)), 12)
+    torch.testing.assert_close(found, true, atol=1e-6, rtol=0)
+    noisy = pose.rigid(pose.exp(0.05 * torch.randn(len(source), 3, generator=generator).double())) @ exact
+    joined = trajectory.graph(source, target, noisy, torch.ones(len(source)), 12)
+    chained = true[:1]
+    for step in noisy[:11]:
+        chained = torch.cat([chained, (step @ chained[-1])[None]])
+    assert float(pose.geodesic(joined, true)[6:].mean()) < 0.7 * float(pose.geodesic(chained, true)[6:].mean())
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_short_clips(frames):
+    source, target = trajectory.pairs(frames, (1, 2, 4))
+    assert len(source) == (1 if frames == 2 else 3)
+    found = trajectory.graph(source, target, torch.eye(4).repeat(len(source), 1, 1), torch.ones(len(source)), frames)
+    torch.testing.assert_close(found, torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1))

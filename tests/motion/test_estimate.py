@@ -1,0 +1,111 @@
+"""The tool: archives beside the clips, resumed, sharded, refused when stale; cuts; trust between frames."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.motion.scenes import moved, similarity, texture
+from tests.test_config import run
+from vsie import components, pose
+from vsie.config import CONFIGS, compose
+from vsie.data import manifest as manifests
+from vsie.motion.egomotion.auto import Auto
+from vsie.motion.estimate import clip_motion, estimate_manifest, known_pairs
+from vsie.motion.flow.dis import Dis
+from vsie.render.clips import encode_video
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two videos of 4 and 5 frames and one of one frame."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name, frames in (("a", 4), ("b", 5), ("c", 1)):
+        pictures = moved([similarity(shift=(2.0 * t, 0)) for t in range(frames)])
+        (folder / f"{name}.mp4").write_bytes(encode_video(pictures, 8.0))
+    return folder
+
+
+AFFINE = dict(flow={"name": "dis"}, egomotion={"name": "affine"}, progress=False)
+
+
+def test_every_component_has_a_yaml_that_says_its_defaults():
+    for group, room in (("flow", "motion.flow"), ("egomotion", "motion.egomotion")):
+        assert sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) == components.names(room)
+        for name in components.names(room):
+            chosen = getattr(compose("estimate_motion", ["manifest=a", "out=b", f"{group}={name}"]), group)
+            options = components.options(components.find(room, name))
+            assert chosen == {"name": name} | {k: list(v) if isinstance(v, tuple) else v for k, (_, v) in options.items()}
+            components.build_from(room, chosen)
+    with pytest.raises(ValueError, match="smoothness"):
+        compose("estimate_motion", ["manifest=a", "out=b", "flow.smothness=3"])
+
+
+def test_the_tool_writes_a_manifest_that_trains_and_continues(tools, videos, tmp_path):
+    arguments = (f"manifest={videos}", "out=motion", "egomotion=affine", "flow.workers=1")
+    result = run(tools, "estimate_motion", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    table = manifests.load(tmp_path / "motion" / "manifest.csv")
+    assert len(table) == 3 and table.posed.all() and table.video(0) == videos / "a.mp4"
+    times, poses = table.poses(1)
+    assert poses.shape == (5, 4, 4) and len(times) == 5
+    assert json.loads((tmp_path / "motion" / "motion.json").read_text())["egomotion"]["name"] == "affine"
+    files = sorted((tmp_path / "motion" / "motion").glob("*.npz"))
+    before = [file.stat().st_mtime_ns for file in files]
+    files[1].unlink()
+    again = dict(AFFINE, flow=compose("estimate_motion", ["manifest=a", "out=b"]).flow)
+    again["egomotion"] = compose("estimate_motion", ["manifest=a", "out=b", "egomotion=affine"]).egomotion
+    estimate_manifest(manifest=videos, out=tmp_path / "motion", **again)
+    after = [file.stat().st_mtime_ns for file in files]
+    assert (before[0], before[2]) == (after[0], after[2]) and before[1] != after[1]
+    other = dict(again, egomotion=again["egomotion"] | {"points": 100})
+    with pytest.raises(ValueError, match=r"a\.npz: motion estimated with other settings \(egomotion"):
+        estimate_manifest(manifest=videos, out=tmp_path / "motion", **other)
+    estimate_manifest(manifest=videos, out=tmp_path / "motion", overwrite=True, **other)
+
+
+def test_shards_together_give_what_one_gives(videos, tmp_path):
+    whole = estimate_manifest(manifest=videos, out=tmp_path / "whole", **AFFINE)
+    first = estimate_manifest(manifest=videos, out=tmp_path / "parts", shard=(1, 2), **AFFINE)
+    assert first == tmp_path / "parts" and not (first / "manifest.csv").exists()
+    second = estimate_manifest(manifest=videos, out=tmp_path / "parts", shard=(0, 2), **AFFINE)
+    assert second.read_text() == whole.read_text()
+    for file in (tmp_path / "whole" / "motion").glob("*.npz"):
+        with np.load(file) as one, np.load(tmp_path / "parts" / "motion" / file.name) as other:
+            for name in one.files:
+                np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_video_that_cannot_be_read_is_counted_and_named(videos, tmp_path):
+    for file in videos.glob("*.mp4"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    path = estimate_manifest(manifest=tmp_path, out=tmp_path / "out", allowed_skips=0.5, **AFFINE)
+    assert len(manifests.load(path)) == 3 and "broken.mp4" in (tmp_path / "out" / "skipped.csv").read_text()
+    with pytest.raises(RuntimeError, match="1 of 4 videos cannot be read"):
+        estimate_manifest(manifest=tmp_path, out=tmp_path / "strict", **AFFINE)
+
+
+def test_a_cut_is_not_bridged():
+    before = moved([similarity(shift=(2.0 * t, 0)) for t in range(4)], background=texture(seed=3))
+    after = moved([similarity(shift=(0, 2.0 * t)) for t in range(3)], background=255 - texture(seed=9) // 2)
+    found = clip_motion(Dis(workers=1), Auto(), [np.concatenate([before, after])])[0]
+    assert found["segment"].tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert found["confidence"][3] == 0
+    np.testing.assert_allclose(found["object_in_camera"][4], np.eye(4), atol=1e-12)
+    parts = {name: torch.from_numpy(found[name]) for name in ("confidence", "segment", "covariance")}
+    trust = known_pairs(**parts, poses=torch.from_numpy(found["object_in_camera"]))
+    assert float(trust[:4, 4:].max()) == 0 == float(trust[4:, :4].max())
+    assert trust.diagonal().tolist() == [1.0] * 7 and torch.equal(trust, trust.mT)
+
+
+def test_trust_falls_with_the_way_and_with_the_weakest_step():
+    confidence = torch.tensor([0.9, 0.2, 0.8]).double()
+    covariance = 0.01**2 * torch.eye(3).repeat(3, 1, 1).double()
+    poses = pose.rigid(pose.exp(torch.arange(4)[:, None] * torch.tensor([0.0, 0.2, 0.0]))).double()
+    trust = known_pairs(confidence, torch.zeros(4), covariance, poses)
+    assert float(trust[0, 1]) > 0.85 and float(trust[2, 3]) > 0.7
+    assert float(trust[0, 2]) < 0.21 and float(trust[0, 3]) < 0.21

@@ -1,0 +1,58 @@
+"""Texture, background, foreground, cuts."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tests.motion.scenes import SIZE, disc, moved, observe, similarity, texture
+from vsie.motion.foreground import cuts, fit_affine, information, structure, weighted_median
+
+
+def test_an_edge_tells_of_motion_across_it_only():
+    image = np.zeros((1, 32, 32), np.float32)
+    image[..., 16:] = 200
+    factor = information(structure(image))[0, 16, 16]
+    across, along = ((factor @ torch.tensor(e)).norm() for e in ([1.0, 0.0], [0.0, 1.0]))
+    assert float(across) > 0.95 and float(along) < 0.05
+    assert float(information(structure(np.zeros((1, 8, 8), np.float32))).abs().max()) == 0
+
+
+def test_the_affine_fit_sees_through_a_third_of_outliers():
+    generator = torch.Generator().manual_seed(0)
+    place = torch.rand(2, 200, 2, generator=generator) * 50
+    true = torch.tensor([[[0.1, -0.2, 3.0], [0.2, 0.1, -1.0]]], dtype=torch.float64).repeat(2, 1, 1)
+    motion = torch.cat([place, torch.ones(2, 200, 1)], -1).double() @ true.mT
+    motion[:, :66] += 20 * torch.randn(2, 66, 2, generator=generator)
+    found = fit_affine(place, motion, torch.ones(2, 200))
+    torch.testing.assert_close(found, true, atol=0.02, rtol=0)
+
+
+def test_the_weighted_median_of_equal_weights_is_the_median():
+    values = torch.rand(4, 101, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(weighted_median(values, torch.ones(4, 101)), values.median(-1).values)
+    assert float(weighted_median(torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.1, 0.1, 5.0]]))) == 9
+
+
+def test_the_motion_gives_the_mask():
+    frames = moved([similarity(shift=(2.0 * t, 0)) for t in range(4)])
+    region = observe(frames).region[0].numpy()
+    true = disc() > 0
+    assert (region & true).sum() / (region | true).sum() > 0.6
+
+
+def test_a_still_thing_before_a_moving_ground_is_the_foreground():
+    ground = texture(SIZE, 5)
+    frames = moved([similarity(shift=(3.0 * t, 0)) for t in range(4)], background=ground, still=True)
+    region, true = observe(frames).region[1].numpy(), disc() > 0
+    assert (region & true).sum() / (region | true).sum() > 0.5
+
+
+def test_cuts_are_found_and_motion_is_none():
+    before = moved([similarity(shift=(2.0 * t, 0)) for t in range(5)], background=texture(SIZE, 3))
+    after = moved([similarity(angle=0.1 * t) for t in range(4)], background=255 - texture(SIZE, 9) // 2)
+    assert np.flatnonzero(cuts(np.concatenate([before, after]))).tolist() == [4]
+    assert not cuts(before).any() and not cuts(after).any()
+    assert not cuts(np.zeros((6, 32, 32, 3), np.uint8)).any()
+    assert cuts(before[:1]).shape == (0,)
+    assert cuts(np.stack([np.zeros((32, 32, 3)), np.full((32, 32, 3), 200)]).astype(np.uint8)).tolist() == [True]

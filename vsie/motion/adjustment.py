@@ -1,0 +1,276 @@
+"""Bundle adjustment of one turning thing: rotations of all frames, a depth per point, batched over clips.
+
+Notable: a point is a pixel of an anchor frame with one unknown, its depth, which is eliminated (Schur complement), so what
+is solved is 3 numbers a frame however many points there are. Unit of length is the distance from the camera to the centre of
+rotation. What two views leave open (under weak perspective depth and tilt trade against each other) is decided by the
+third view, by a weak prior on depth, and by trying the mirrored solution (Necker's reversal) as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vsie import pose
+from vsie.motion.fields import sample
+
+NEAR, FAR = 0.3, 3.0  # the range of depths, in distances to the centre
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """P points in each of A anchor frames, seen in V other frames, of B clips of T frames.
+
+    Attributes:
+        place: (B, A, P, 2) pixel coordinates in the anchor frame.
+        rays: (B, A, P, 2) the same, normalised by the camera.
+        seen: (B, A, V, P, 2) where each is seen, normalised.
+        factor: (B, A, V, P, K, 2) rows whose products with an error in pixels are its weighted parts.
+        weight: (B, A, V, P) trust.
+        anchors: (A,) frame numbers.
+        views: (A, V) frame numbers.
+        focal: Pixels.
+        middle: (2,) principal point in pixels.
+    """
+
+    place: Tensor
+    rays: Tensor
+    seen: Tensor
+    factor: Tensor
+    weight: Tensor
+    anchors: Tensor
+    views: Tensor
+    focal: float
+    middle: Tensor
+
+    def twice(self) -> Tracks:
+        """The clips, and the clips again."""
+        names = ("place", "rays", "seen", "factor", "weight")
+        return replace(self, **{name: getattr(self, name).repeat(2, *(1,) * (getattr(self, name).ndim - 1)) for name in names})
+
+
+@dataclass
+class State:
+    """What is estimated: rotations (B, T, 3, 3) of the frames against frame 0, depth (B, A, P), centre (B, 3) with depth 1."""
+
+    rotation: Tensor
+    depth: Tensor
+    centre: Tensor
+
+    def clips(self, index: Tensor) -> State:
+        """Of some clips."""
+        return State(self.rotation[index], self.depth[index], self.centre[index])
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed before: depth (B, A, P) with information (B, A, P); steadiness and centre, as information.
+
+    Attributes:
+        depth: Mean.
+        information: Inverse variance.
+        steady: Inverse variance (per squared radian) of the change from one frame's turn to the next.
+        centre: Inverse variance of the centre's place beside the axis of view (squared tangent).
+    """
+
+    depth: Tensor
+    information: Tensor
+    steady: float
+    centre: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a state fits: cost (B,), normal matrix (B, 3 T + 2, 3 T + 2), residual in pixels (B, A, V, P)."""
+
+    cost: Tensor
+    normal: Tensor
+    residual: Tensor
+
+
+def project(tracks: Tracks, state: State) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Relative rotations (B, A, V, 3, 3), points about the centre (B, A, V, P, 3), inverse depth and place there."""
+    relative = state.rotation[:, tracks.views] @ state.rotation[:, tracks.anchors][:, :, None].mT
+    rays = torch.cat([tracks.rays, torch.ones_like(tracks.rays[..., :1])], -1)
+    about = state.depth[..., None] * rays - state.centre[:, None, None]
+    turned = torch.einsum("bavij,bapj->bavpi", relative, about)
+    camera = turned + state.centre[:, None, None, None]
+    inverse = 1 / camera[..., 2].clamp_min(0.1)
+    return relative, turned, inverse, camera[..., :2] * inverse[..., None]
+
+
+def adjust(
+    tracks: Tracks, state: State, prior: Prior, *, iterations: int, scale: float, damping: float = 1e-3
+) -> tuple[State, Fit]:
+    """Gauss-Newton with Cauchy weights.
+
+    Args:
+        tracks: What is seen.
+        state: The start.
+        prior: See `Prior`.
+        iterations: Steps.
+        scale: Of the Cauchy weights, in pixels.
+        damping: Relative, on the diagonal.
+
+    Returns:
+        The last state, and the fit of the state before the last step.
+    """
+    fit = None
+    start = state.centre
+    for _ in range(iterations):
+        state, fit = _step(tracks, state, prior, start, scale, damping)
+    return state, fit
+
+
+def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: float, damping: float) -> tuple[State, Fit]:
+    batch, frames = state.rotation.shape[:2]
+    anchors, views = tracks.views.shape
+    relative, turned, inverse, place = project(tracks, state)
+    rays = torch.cat([tracks.rays, torch.ones_like(tracks.rays[..., :1])], -1)
+
+    def projected(columns: Tensor) -> Tensor:
+        """Derivatives (..., 3, k) of camera points to those of their places (..., 2, k)."""
+        return (columns[..., :2, :] - place[..., :, None] * columns[..., 2:, :]) * inverse[..., None, None]
+
+    beside = (torch.eye(3) - relative)[..., None, :, :2].expand(*turned.shape[:-1], 3, 2)
+    along = torch.einsum("bavij,bapj->bavpi", relative, rays)[..., None]
+    columns = torch.cat([projected(torch.cat([-pose.skew(turned), beside, along], -1)), (place - tracks.seen)[..., None]], -1)
+    columns = tracks.factor @ columns * (tracks.focal / scale)  # [B, A, V, P, K, 7]
+    square = columns[..., 6].square().sum(-1)
+    columns = columns * (tracks.weight / (1 + square)).sqrt()[..., None, None]
+    turn, centre, depth, error = columns[..., :3], columns[..., 3:5], columns[..., 5], columns[..., 6]
+
+    eye = torch.eye(views)
+    normal_turn = torch.einsum("bavpki,bavpkj->bavij", turn, turn)
+    size = 3 * views + 2
+    normal = turn.new_zeros(batch, anchors, size, size)
+    normal[..., :-2, :-2] = torch.einsum("bavij,vw->baviwj", normal_turn, eye).reshape(batch, anchors, size - 2, size - 2)
+    cross = torch.einsum("bavpki,bavpkj->bavij", turn, centre).flatten(2, 3)
+    normal[..., :-2, -2:], normal[..., -2:, :-2] = cross, cross.mT
+    normal[..., -2:, -2:] = torch.einsum("bavpki,bavpkj->baij", centre, centre)
+    gradient = torch.cat(
+        [torch.einsum("bavpki,bavpk->bavi", turn, error).flatten(2), torch.einsum("bavpki,bavpk->bai", centre, error)], -1
+    )
+    coupling = torch.cat(
+        [
+            torch.einsum("bavpki,bavpk->bapvi", turn, depth).flatten(3),
+            torch.einsum("bavpki,bavpk->bapi", centre, depth),
+        ],
+        -1,
+    )
+    off = state.depth - prior.depth
+    own = depth.square().sum((2, 4)) + prior.information
+    slope = torch.einsum("bavpk,bavpk->bap", depth, error) + prior.information * off
+    share = coupling / own[..., None]
+    normal = (normal - torch.einsum("bapi,bapj->baij", share, coupling)).double()
+    gradient = (gradient - torch.einsum("bapi,bap->bai", share, slope)).double()
+
+    # From the turns between anchor and view to the turns of the frames: d_view - R d_anchor.
+    first = torch.nn.functional.one_hot(tracks.anchors, frames).double()
+    second = torch.nn.functional.one_hot(tracks.views, frames).double()
+    spread = torch.einsum("avt,ij->avitj", second, torch.eye(3, dtype=torch.float64))
+    spread = spread - torch.einsum("at,bavij->bavitj", first, relative.double())
+    unknown = 3 * frames + 2
+    chain = normal.new_zeros(batch, anchors, size, unknown)
+    chain[..., :-2, :-2] = spread.reshape(batch, anchors, size - 2, unknown - 2)
+    chain[..., -2:, -2:] = torch.eye(2, dtype=torch.float64)
+    whole = (chain.mT @ normal @ chain).sum(1)
+    down = (chain.mT @ gradient[..., None]).squeeze(-1).sum(1)
+    cost = 0.5 * (tracks.weight * torch.log1p(square)).sum((1, 2, 3)) + 0.5 * (prior.information * off.square()).sum((1, 2))
+
+    damp = damping * torch.diagonal(whole, dim1=1, dim2=2) + 1e-3  # of the data alone: a firm prior must not slow the rest
+    whole[:, -2:, -2:] += prior.centre * torch.eye(2, dtype=torch.float64)
+    down[:, -2:] += prior.centre * (state.centre - start)[:, :2].double()
+    if prior.steady and frames > 2:
+        jacobian, change = _steadiness(state.rotation.double())
+        whole = whole + prior.steady * jacobian.mT @ jacobian
+        down = down + prior.steady * (jacobian.mT @ change[..., None]).squeeze(-1)
+        cost = cost + 0.5 * prior.steady * change.square().sum(1).float()
+    fit = Fit(cost, whole.clone(), square.sqrt() * scale)
+
+    whole[:, :3, :3] += 1e12 * torch.eye(3, dtype=torch.float64)  # frame 0 stays: the freedom of choosing the axes
+    step = -torch.linalg.solve(whole + torch.diag_embed(damp), down)
+    angles = step[:, :-2].unflatten(1, (frames, 3))
+    between = (angles[:, 1:] - angles[:, :-1]).norm(dim=-1).amax(1)
+    step = step * (0.3 / between.clamp_min(1e-9)).clamp_max(1)[:, None]
+    local = (chain @ step[:, None, :, None]).squeeze(-1).float()
+    move = -(slope + torch.einsum("bapi,bai->bap", coupling, local)) / own
+    centre_step = torch.cat([step[:, -2:], torch.zeros_like(step[:, :1])], 1).float()
+    rotation = pose.exp(step[:, :-2].unflatten(1, (frames, 3))).float() @ state.rotation
+    return State(rotation, (state.depth + move).clamp(NEAR, FAR), state.centre + centre_step), fit
+
+
+def _steadiness(rotation: Tensor) -> tuple[Tensor, Tensor]:
+    """Changes (B, 3 (T - 2)) of the camera-frame turn from step to step, and their derivatives (B, 3 (T - 2), 3 T + 2)."""
+    batch, frames = rotation.shape[:2]
+    steps = rotation[:, 1:] @ rotation[:, :-1].mT
+    turns = pose.log(steps)
+    rows = rotation.new_zeros(batch, frames - 2, 3, frames, 3)
+    index, eye = torch.arange(frames - 2), torch.eye(3, dtype=rotation.dtype)
+    rows[:, index, :, index + 2] += eye
+    rows[:, index, :, index + 1] -= eye + steps[:, 1:].transpose(0, 1)
+    rows[:, index, :, index] += steps[:, :-1].transpose(0, 1)
+    jacobian = torch.nn.functional.pad(rows.flatten(3).flatten(1, 2), (0, 2))
+    return jacobian, (turns[:, 1:] - turns[:, :-1]).flatten(1)
+
+
+def mirrored(state: State) -> State:
+    """The reversal: tilts negated, depths reflected at the centre's; the same picture to first order."""
+    turn = pose.log(state.rotation.double()) * torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)
+    return State(pose.exp(turn).to(state.rotation), (2 - state.depth).clamp(NEAR, FAR), state.centre)
+
+
+def retarget(tracks: Tracks, state: State, images: Tensor, trust: Tensor, *, edges: float) -> Tracks:
+    """Look at the pictures themselves: along its gradient each point should be where its grey level is.
+
+    Linearised at the state (Lucas and Kanade 1981, with one-dimensional targets), so `adjust` with one iteration at a time
+    is a direct alignment.
+
+    Args:
+        tracks: What was seen.
+        state: Where points are thought to be.
+        images: (B, T, 3, H, W) grey level and its derivatives by x and y.
+        trust: (B, A, P) of the points.
+        edges: As `EDGES` in `foreground`.
+    """
+    place = project(tracks, state)[3]
+    pixels = place * tracks.focal + tracks.middle
+    shape = place.shape[:3]
+    there = sample(images[:, tracks.views].flatten(0, 2), pixels.flatten(0, 2)).unflatten(0, shape)
+    here = sample(images[:, tracks.anchors].flatten(0, 1), tracks.place.flatten(0, 1)).unflatten(0, shape[:2])[:, :, None]
+    slope = (there[..., 1:] + here[..., 1:]) / 2
+    strength = slope.square().sum(-1, keepdim=True) + edges
+    shift = (-slope * (there[..., :1] - here[..., :1]) / strength).clamp(-2, 2)
+    height, width = images.shape[-2:]
+    visible = (pixels > 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
+    valid = (tracks.views != tracks.anchors[:, None])[None, :, :, None]
+    return replace(
+        tracks, seen=place + shift / tracks.focal, factor=(slope / strength.sqrt())[..., None, :],
+        weight=trust[:, :, None] * visible * valid,
+    )  # fmt: skip
+
+
+def derivatives(images: Tensor) -> Tensor:
+    """(..., 3, H, W): images (..., H, W) with their central differences by x and y."""
+    x, y = torch.zeros_like(images), torch.zeros_like(images)
+    x[..., 1:-1] = (images[..., 2:] - images[..., :-2]) / 2
+    y[..., 1:-1, :] = (images[..., 2:, :] - images[..., :-2, :]) / 2
+    return torch.stack([images, x, y], -3)
+
+
+def step_covariance(normal: Tensor, rotation: Tensor) -> Tensor:
+    """Covariances (B, T - 1, 3, 3) of the camera-frame turns between neighbours, from a `Fit`'s normal matrix."""
+    frames = rotation.shape[1]
+    fixed = normal.clone()
+    fixed[:, :3, :3] += 1e12 * torch.eye(3, dtype=normal.dtype)
+    scale = torch.diagonal(fixed, dim1=1, dim2=2).mean(1)[:, None, None]
+    whole = torch.linalg.inv(fixed + 1e-12 * scale * torch.eye(len(fixed[0]), dtype=normal.dtype))
+    steps = (rotation[:, 1:] @ rotation[:, :-1].mT).to(normal)
+    index = torch.arange(frames - 1)
+    rows = normal.new_zeros(len(normal), frames - 1, 3, frames, 3)
+    rows[:, index, :, index + 1] += torch.eye(3, dtype=normal.dtype)
+    rows[:, index, :, index] -= steps.transpose(0, 1)
+    rows = torch.nn.functional.pad(rows.flatten(3), (0, 2))
+    return rows @ whole[:, None] @ rows.mT

@@ -1,0 +1,88 @@
+"""Chooses the estimator by what is known and by what the flow looks like, and says which."""
+
+from __future__ import annotations
+
+import torch
+
+from vsie.motion.egomotion.affine import Affine
+from vsie.motion.egomotion.base import Egomotion, Motion, Observation, choose, motionless, still
+from vsie.motion.egomotion.essential import Essential
+from vsie.motion.egomotion.orbit import Orbit
+from vsie.motion.egomotion.pnp import Pnp
+from vsie.motion.foreground import STILL, fit_affine
+
+
+class Auto(Egomotion):
+    """`pnp` where depth is known; nothing where nothing moves; `affine` where the thing only shifts or grows; `essential`
+    where the picture moves as a whole, up to its border (but not where a thing before it is held still by the camera, which
+    then does not move in it); else `orbit`.
+
+    Args:
+        upright: Passed to `Orbit`.
+        shift: Share of the foreground's motion above which a shift or a growth is all that it is.
+        border: Share of the border's textured pixels that have to move for the camera to be what moves.
+    """
+
+    def __init__(self, *, upright: bool = True, shift: float = 0.85, border: float = 0.5) -> None:
+        self.shift, self.border = shift, border
+        self.estimators = {"pnp": Pnp(), "orbit": Orbit(upright=upright), "affine": Affine(), "essential": Essential()}
+
+    def choice(self, clip: Observation) -> str:
+        """The name of the estimator for a clip, or ``none``."""
+        if clip.depth is not None:
+            return "pnp"
+        if still(clip):
+            return "none"
+        if self._border_moves(clip):
+            return "affine" if self._held(clip) else "essential"
+        return "affine" if self._share(clip) > self.shift else "orbit"
+
+    def _estimate(self, observations: list[Observation]) -> list[Motion]:
+        names = [self.choice(clip) for clip in observations]
+        found: list[Motion | None] = [
+            motionless(clip, "none") if name == "none" else None for clip, name in zip(observations, names, strict=True)
+        ]
+        for name, estimator in self.estimators.items():
+            members = [index for index, chosen in enumerate(names) if chosen == name]
+            if members:
+                for index, motion in zip(members, estimator([observations[index] for index in members]), strict=True):
+                    found[index] = motion
+        return found
+
+    def _share(self, clip: Observation) -> float:
+        """How much of the foreground's flow a shift and a growth explain, 0 to 1: the median over the steps."""
+        steps = torch.arange(len(clip) - 1)
+        points = choose(clip, steps, 400)
+        flow = clip.fields.forward.flatten(1, 2).gather(1, points.index[..., None].expand(-1, -1, 2))
+        trust = clip.fields.forward_confidence.flatten(1).gather(1, points.index)
+        weight = (points.real * trust * points.factor.square().sum((-1, -2))).double() + 1e-9
+        affine = fit_affine(points.place, flow, weight)
+        ones = torch.cat([points.place, torch.ones_like(points.place[..., :1])], -1).double()
+        fitted = ones @ affine.mT
+        power = (weight * fitted.square().sum(-1)).sum(1)
+        grow = (affine[:, 0, 0] + affine[:, 1, 1]) / 2
+        middle = (weight[..., None] * points.place).sum(1) / weight.sum(1, keepdim=True)
+        mean = (affine @ torch.cat([middle, torch.ones_like(middle[:, :1])], 1)[..., None])[..., 0]
+        simple = mean[:, None] + grow[:, None, None] * (points.place - middle[:, None])
+        left = (weight * (fitted - simple).square().sum(-1)).sum(1)
+        return float((1 - left / power.clamp_min(1e-12)).median())
+
+    def _held(self, clip: Observation) -> bool:
+        """Whether what differs from the background's motion does not move in the picture."""
+        region = clip.region[:-1] & (clip.factor[:-1].square().sum((-1, -2)) / 2 > 0.3)
+        if region.float().mean() < 0.005:
+            return False
+        return bool(clip.fields.forward.norm(dim=-1)[region].median() < STILL)
+
+    def _border_moves(self, clip: Observation) -> bool:
+        """Whether the border has texture, and moves."""
+        told = clip.factor[:-1].square().sum((-1, -2)) / 2
+        height, width = told.shape[1:]
+        depth = max(2, min(height, width) // 8)
+        rim = torch.ones(height, width, dtype=torch.bool)
+        rim[depth:-depth, depth:-depth] = False
+        textured = (told[:, rim] > 0.3) & (clip.fields.forward_confidence[:, rim] > 0.3)
+        moving = clip.fields.forward[:, rim].norm(dim=-1) > 0.3
+        if textured.float().mean() < 0.1:
+            return False
+        return bool((moving & textured).sum() > self.border * textured.sum())

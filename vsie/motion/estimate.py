@@ -1,0 +1,289 @@
+"""Motion of whole data sets: one archive per clip with poses, confidence and where it came from, and a manifest of them.
+
+Notable: an archive has the fields of a pose file (`times`, `object_in_camera`), so the manifest that is written reads like
+one with known poses. What more there is says how far to trust them: poses of *different* clips have no common frame, and
+across a cut nothing is known (`known_pairs`). Every archive holds the settings that made it: others are refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vsie import components
+from vsie.data.decode import Video, VideoError
+from vsie.data.manifest import COLUMNS, SPLITS, Manifest, load
+from vsie.data.windows import Skipped
+from vsie.files import atomic_path, write_text
+from vsie.motion.egomotion.base import Egomotion, Motion, Observation, believe
+from vsie.motion.fields import neighbours
+from vsie.motion.flow.base import Flow
+from vsie.motion.foreground import cuts
+
+VERSION = 1  # of the archives; a change of the estimators' results raises it
+USES = ("intrinsics", "depth", "mask")
+
+
+def build(flow: Mapping[str, Any], egomotion: Mapping[str, Any]) -> tuple[Flow, Egomotion]:
+    """The two estimators from their options, the component's name under ``name``."""
+    return components.build_from("motion.flow", flow), components.build_from("motion.egomotion", egomotion)
+
+
+def clip_motion(
+    flow: Flow,
+    egomotion: Egomotion,
+    clips: Sequence[np.ndarray],
+    known: Sequence[Mapping[str, np.ndarray]] | None = None,
+) -> list[dict[str, np.ndarray]]:
+    """The motion of clips, cut where they are cut.
+
+    Args:
+        flow: Estimator of flow.
+        egomotion: Estimator of motion.
+        clips: Each (T, H, W, 3) uint8 with T >= 1.
+        known: For each what else is known, of `USES`: see `Observation`.
+
+    Returns:
+        For each clip: object_in_camera (T, 4, 4), the delta from the first frame of the segment; segment (T,) int64, a
+        number for each stretch between cuts; confidence (T - 1,), 0 across a cut; covariance (T - 1, 3, 3); and as text scale,
+        estimator, note.
+    """
+    known = known or [{}] * len(clips)
+    segments, observations = [], []
+    for frames, facts in zip(clips, known, strict=True):
+        edges = [0, *(np.flatnonzero(cuts(frames)) + 1).tolist(), len(frames)]
+        spans = list(zip(edges[:-1], edges[1:], strict=True))
+        segments.append(spans)
+        for start, stop in spans:
+            if stop - start > 1:
+                part = {name: value if name == "intrinsics" else value[start:stop] for name, value in facts.items()}
+                observations.append(Observation(frames[start:stop], neighbours(flow, frames[start:stop]), **part))
+    motions = iter(egomotion(observations))
+    return [_joined(len(frames), spans, motions) for frames, spans in zip(clips, segments, strict=True)]
+
+
+def _joined(frames: int, spans: list[tuple[int, int]], motions) -> dict[str, np.ndarray]:
+    """One clip from the motions of its segments."""
+    poses = np.tile(np.eye(4), (frames, 1, 1))
+    confidence = np.zeros(max(frames - 1, 0))
+    covariance = np.tile(np.eye(3) * np.pi**2, (max(frames - 1, 0), 1, 1))
+    segment = np.zeros(frames, np.int64)
+    told: list[Motion] = []
+    for number, (start, stop) in enumerate(spans):
+        segment[start:stop] = number
+        if stop - start > 1:
+            motion = next(motions)
+            poses[start:stop] = motion.poses.numpy()
+            confidence[start : stop - 1] = motion.confidence.numpy()
+            covariance[start : stop - 1] = motion.covariance.numpy()
+            told.append(motion)
+    text = {name: "; ".join(dict.fromkeys(str(getattr(m, name)) for m in told if getattr(m, name)))
+            for name in ("scale", "estimator", "note")}  # fmt: skip
+    return {"object_in_camera": poses, "segment": segment, "confidence": confidence, "covariance": covariance} | {
+        name: np.array(value) for name, value in text.items()
+    }
+
+
+def known_pairs(confidence: Tensor, segment: Tensor, covariance: Tensor, poses: Tensor) -> Tensor:
+    """Trust (..., T, T) in the deltas between all frames of a clip: 0 across a cut, 1 from a frame to itself.
+
+    Variances of the steps between add up, and the confidence is that of `believe` for the whole turn, times the least
+    confidence on the way: errors of neighbouring steps of one solution go together.
+
+    Args:
+        confidence: (..., T - 1).
+        segment: (..., T).
+        covariance: (..., T - 1, 3, 3).
+        poses: (..., T, 4, 4).
+    """
+    from vsie import pose
+
+    frames = segment.shape[-1]
+    passed = torch.nn.functional.pad(covariance.flatten(-2).cumsum(-2), (0, 0, 1, 0)).unflatten(-1, (3, 3))
+    between = (passed[..., None, :, :, :] - passed[..., :, None, :, :]).abs()
+    relative = poses[..., None, :, :3, :3] @ poses[..., :, None, :3, :3].mT
+    told = believe(between, pose.log(relative), floor=0.035)
+    least = confidence.new_ones(*confidence.shape[:-1], frames, frames)
+    for gap in range(1, frames):
+        windows = confidence.unfold(-1, gap, 1).amin(-1)
+        index = torch.arange(frames - gap)
+        least[..., index, index + gap] = windows
+        least[..., index + gap, index] = windows
+    same = segment[..., :, None] == segment[..., None, :]
+    trust = told * least * same
+    return torch.where(torch.eye(frames, dtype=torch.bool), torch.ones_like(trust), trust)
+
+
+def settings(flow: Mapping[str, Any], egomotion: Mapping[str, Any], size: int, uses: Sequence[str]) -> str:
+    """All that a result depends on beside the video, as text: equal text, equal result."""
+    drop = {"workers", "batch", "device"}
+    plain = {name: {key: value for key, value in part.items() if key not in drop}
+             for name, part in (("flow", flow), ("egomotion", egomotion))}  # fmt: skip
+    return json.dumps({"version": VERSION, "size": size, "uses": sorted(uses), **plain}, sort_keys=True)
+
+
+def stale(file: Path, wanted: str) -> bool:
+    """Whether an archive is missing (True), or made by the wanted settings (False).
+
+    Raises:
+        ValueError: It was made by other settings, or is no archive of ours; the file and the difference are named.
+    """
+    if not file.is_file():
+        return True
+    try:
+        with np.load(file) as archive:
+            found = json.loads(str(archive["settings"]))
+    except Exception as error:  # zip, header, key and JSON errors
+        raise ValueError(f"{file}: not an archive of estimated motion ({error}); remove it or choose another out") from None
+    expected = json.loads(wanted)
+    different = [f"{name}: found {found.get(name)!r}, expected {value!r}" for name, value in expected.items()
+                 if found.get(name) != value]  # fmt: skip
+    if different:
+        raise ValueError(f"{file}: motion estimated with other settings ({'; '.join(different)}); give the same ones, "
+                         "overwrite=true, or another out")  # fmt: skip
+    return False
+
+
+def archive(out: Path, manifest: Manifest, row: int) -> Path:
+    """Where the motion of a row is kept."""
+    name = Path(str(manifest.path[row]))
+    parts = name.parts[1:] if name.is_absolute() else name.parts
+    return out / "motion" / Path(*parts).with_suffix(".npz")
+
+
+def estimate_manifest(
+    *,
+    manifest: str | os.PathLike,
+    out: str | os.PathLike,
+    flow: Mapping[str, Any],
+    egomotion: Mapping[str, Any],
+    size: int = 256,
+    uses: Sequence[str] = ("intrinsics",),
+    batch: int = 16,
+    shard: tuple[int, int] = (0, 1),
+    allowed_skips: float = 0.01,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Estimate the motion of all clips of a manifest, or what is still missing of it.
+
+    Args:
+        manifest: See `vsie.data.manifest.load`.
+        out: The folder for archives and manifest; the videos stay where they are.
+        flow: Options of the flow estimator, its name under ``name``.
+        egomotion: Options of the motion's estimator.
+        size: Frames with a longer shorter side are reduced to it.
+        uses: What may be taken of the clips' own archives, of `USES`.
+        batch: Clips at a time.
+        shard: (i, n): only the i-th of n parts, i from 0.
+        allowed_skips: Share of unreadable videos above which the run stops.
+        overwrite: Replace what other settings made.
+        progress: Show a bar.
+
+    Returns:
+        Path of manifest.csv, or of `out` while other shards are still missing.
+
+    Raises:
+        ValueError: Something is wrong in the manifest, an archive is of other settings, or an argument is out of range.
+        SkippedError: Too many videos cannot be read.
+    """
+    for name in uses:
+        if name not in USES:
+            raise ValueError(f"uses names {name!r}, expected any of {', '.join(USES)}")
+    if size < 32:
+        raise ValueError(f"size is {size}, expected at least 32 pixels")
+    table, out = load(manifest), Path(out)
+    estimators, text = build(flow, egomotion), settings(flow, egomotion, size, uses)
+    part, parts = shard
+    rows = list(range(part * len(table) // parts, (part + 1) * len(table) // parts))
+    todo = rows if overwrite else [row for row in rows if stale(archive(out, table, row), text)]
+    skipped = Skipped(rows=len(table), population=len(rows), share=allowed_skips, file=out / "skipped.csv")
+    bar = tqdm(total=len(rows), initial=len(rows) - len(todo), desc="motion", unit="clip", disable=not progress)
+    with bar:
+        for start in range(0, len(todo), batch):
+            members, clips, facts, times = todo[start : start + batch], [], [], []
+            read = []
+            for row in members:
+                try:
+                    frames, when, fact = _read(table, row, size, uses)
+                except VideoError as error:
+                    skipped.add(row, table.video(row), str(error))
+                    continue
+                read.append(row)
+                clips.append(frames)
+                times.append(when)
+                facts.append(fact)
+            for row, when, found in zip(read, times, clip_motion(*estimators, clips, facts), strict=True):
+                with atomic_path(archive(out, table, row)) as temporary:
+                    np.savez(temporary, times=when, settings=np.array(text), **found)
+            bar.update(len(members))
+    if all(archive(out, table, row).is_file() for row in range(len(table)) if row not in _lost(skipped, table)):
+        _write_manifest(out, table, text)
+        return out / "manifest.csv"
+    return out
+
+
+def _lost(skipped: Skipped, table: Manifest) -> set[int]:
+    """Rows that could not be read, here or by another shard."""
+    if skipped.file is None or not skipped.file.is_file():
+        return set()
+    with open(skipped.file, newline="", encoding="utf-8") as file:
+        names = {row["path"] for row in csv.DictReader(file)}
+    return {row for row in range(len(table)) if str(table.video(row)) in names}
+
+
+def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Frames, times, and what else may be used, at the working size."""
+    import cv2
+
+    with Video(table.video(row)) as video:
+        frames, times = video.read(np.arange(len(video.times))), np.asarray(video.times, np.float64)
+    height, width = frames.shape[1:3]
+    scale = min(1.0, size / min(height, width))
+    shape = (round(width * scale), round(height * scale))
+    if scale < 1:
+        frames = np.stack([cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in frames])
+    file, facts = table.pose_file(row), {}
+    if file is not None and uses:
+        with np.load(file) as archive_file:
+            for name in uses:
+                if name in archive_file.files:
+                    facts[name] = np.asarray(archive_file[name])
+    if "intrinsics" in facts:
+        facts["intrinsics"] = np.diag([shape[0] / width, shape[1] / height, 1.0]) @ facts["intrinsics"]
+    for name in ("depth", "mask"):
+        if name in facts and scale < 1:
+            values = facts[name].astype(np.float32)
+            facts[name] = np.stack([cv2.resize(image, shape, interpolation=cv2.INTER_NEAREST) for image in values])
+    if "mask" in facts:
+        facts["mask"] = facts["mask"].astype(bool)
+    return frames, times, facts
+
+
+def _write_manifest(out: Path, table: Manifest, text: str) -> None:
+    """A manifest of the same videos with the estimated poses; classes.txt and what made them beside it."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in range(len(table)):
+        file = archive(out, table, row)
+        if file.is_file():
+            label = int(table.label[row])
+            writer.writerow([
+                os.path.abspath(table.video(row)), label if label >= 0 else "", table.objects[table.object[row]],
+                int(table.clip[row]), SPLITS[table.split[row]], file.relative_to(out),
+            ])  # fmt: skip
+    if (table.root / "classes.txt").is_file():
+        write_text(out / "classes.txt", (table.root / "classes.txt").read_text(encoding="utf-8"))
+    write_text(out / "motion.json", json.dumps(json.loads(text) | {"manifest": str(table.file)}, indent=1) + "\n")
+    write_text(out / "manifest.csv", lines.getvalue())

@@ -1,0 +1,1 @@
+"""Dense optical flow, one estimator a file, found by its name."""

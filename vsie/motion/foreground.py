@@ -1,0 +1,157 @@
+"""What moves against the background, where texture tells of motion, and where the clip was cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsie.motion.fields import Fields, pixel_grid
+
+STILL = 0.3  # pixels: what differs less from the background's motion is background
+EDGES = 100.0  # squared grey levels per pixel at which a gradient tells half of what it could
+LINES = 7  # pixels (odd): what is thinner is an edge of the ground, not a thing
+HALO = 3  # pixels (odd): side of the erosion that takes the halo off
+BORDER = 0.1  # share of the picture's sides that is taken for background
+
+
+def grey(frames: np.ndarray) -> np.ndarray:
+    """(T, H, W) float32 grey levels in [0, 255] of frames (T, H, W, 3) uint8."""
+    return frames.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def structure(images: np.ndarray, sigma: float = 1.5) -> Tensor:
+    """Structure tensors (T, H, W, 2, 2) of grey images (T, H, W), averaged over a Gaussian of `sigma` pixels."""
+    import cv2
+
+    rows = []
+    for image in images:
+        x, y = cv2.Scharr(image, cv2.CV_32F, 1, 0) / 32, cv2.Scharr(image, cv2.CV_32F, 0, 1) / 32
+        xx, xy, yy = (cv2.GaussianBlur(part, (0, 0), sigma) for part in (x * x, x * y, y * y))
+        rows.append(np.stack([xx, xy, xy, yy], -1))
+    return torch.from_numpy(np.stack(rows)).unflatten(-1, (2, 2))
+
+
+def information(tensor: Tensor, edges: float = EDGES) -> Tensor:
+    """Factors L (..., 2, 2) with ``|L e|^2`` the weight of a flow error e: near 1 across edges, near 0 along them.
+
+    Each eigenvalue s of the structure tensor becomes ``s / (s + edges)``: the aperture problem as a weight.
+    """
+    values, vectors = torch.linalg.eigh(tensor)
+    values = values.clamp_min(0)
+    return (values / (values + edges)).sqrt()[..., None] * vectors.mT
+
+
+def fit_affine(place: Tensor, motion: Tensor, weight: Tensor, *, iterations: int = 10, scale: float = 0.3) -> Tensor:
+    """Affine motion fields (N, 2, 3), ``motion ~ A [x, y, 1]``, by least squares with Cauchy weights.
+
+    Args:
+        place: (N, P, 2) coordinates.
+        motion: (N, P, 2), in the same unit.
+        weight: (N, P) non-negative.
+        iterations: Reweightings.
+        scale: The least scale of the Cauchy weights, in the motion's unit.
+    """
+    ones = torch.cat([place, torch.ones_like(place[..., :1])], -1).double()
+    motion, weight = motion.double(), weight.double() + 1e-12
+    robust = weight
+    for _ in range(iterations):
+        left = torch.einsum("npi,np,npj->nij", ones, robust, ones)
+        right = torch.einsum("npi,np,npk->nik", ones, robust, motion)
+        ridge = 1e-9 * torch.diagonal(left, dim1=1, dim2=2).sum(-1)[:, None, None] * torch.eye(3, dtype=torch.float64)
+        fitted = torch.linalg.solve(left + ridge + 1e-12 * torch.eye(3, dtype=torch.float64), right)
+        residual = (motion - ones @ fitted).norm(dim=-1)
+        size = weighted_median(residual, weight).clamp_min(scale)[:, None]
+        robust = weight / (1 + (residual / size).square())
+    return fitted.mT
+
+
+def weighted_median(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted median (N,) of values (N, P)."""
+    order = values.argsort(-1)
+    total = weight.gather(-1, order).cumsum(-1)
+    index = (total < total[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(values.shape[-1] - 1)
+    return values.gather(-1, order).gather(-1, index).squeeze(-1)
+
+
+def background(fields: Fields) -> tuple[Tensor, Tensor]:
+    """Affine motion (T - 1, 2, 3) of the picture's border in pixels, forward and backward."""
+    height, width = fields.forward.shape[1:3]
+    grid = pixel_grid(height, width)
+    depth = max(2, round(BORDER * min(height, width)))
+    frame = torch.ones(height, width, dtype=torch.bool)
+    frame[depth:-depth, depth:-depth] = False
+    place = grid[frame].expand(len(fields.forward), -1, 2)
+    return tuple(
+        fit_affine(place, flow[:, frame], trust[:, frame])
+        for flow, trust in (
+            (fields.forward, fields.forward_confidence),
+            (fields.backward, fields.backward_confidence),
+        )
+    )
+
+
+def foreground(fields: Fields, factor: Tensor) -> Tensor:
+    """What moves otherwise than the border of the picture does, bool (T, H, W): the motion's own mask.
+
+    Flow spreads over plain ground, so only the part that texture vouches for counts: a pixel is a seed when ``|L e|``, with
+    e the difference between its flow (to the next frame, or from it to the last) and the border's affine motion, is more
+    than `STILL` pixels and a fifth of the frame's largest. Seeds are closed and filled; specks, thin lines, and the halo
+    by which texture is wider than the thing are taken off again.
+
+    Args:
+        fields: The clip's flow.
+        factor: (T, H, W, 2, 2) L, from `information`.
+    """
+    import cv2
+
+    height, width = fields.forward.shape[1:3]
+    grid = pixel_grid(height, width)
+    ones = torch.cat([grid, torch.ones_like(grid[..., :1])], -1).double()
+    ahead, behind = background(fields)
+    difference = torch.zeros(len(fields.forward) + 1, height, width)
+    for part, flow, affine in (
+        (slice(None, -1), fields.forward, ahead), (slice(1, None), fields.backward, behind),
+    ):  # fmt: skip
+        other = flow - torch.einsum("nij,hwj->nhwi", affine, ones).float()
+        difference[part] = torch.maximum(difference[part], (factor[part] @ other[..., None]).squeeze(-1).norm(dim=-1))
+    high = torch.quantile(difference.flatten(1), 0.99, dim=1).clamp_min(1e-6)[:, None, None]
+    seeds = ((difference > STILL) & (difference > 0.2 * high)).numpy().astype(np.uint8)
+    size = max(3, round(min(height, width) / 16)) | 1
+    wide, lines, halo = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (size, LINES, HALO))
+    masks = []
+    for seed in seeds:
+        closed = cv2.morphologyEx(seed, cv2.MORPH_CLOSE, wide)
+        outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        largest = max((cv2.contourArea(outline) for outline in outlines), default=0)
+        filled = np.zeros_like(seed)
+        cv2.drawContours(filled, [line for line in outlines if cv2.contourArea(line) >= 0.1 * largest], -1, 1, cv2.FILLED)
+        for shrink in (lambda mask: cv2.morphologyEx(mask, cv2.MORPH_OPEN, lines), lambda mask: cv2.erode(mask, halo)):
+            smaller = shrink(filled)
+            filled = smaller if smaller.sum() > 0.4 * filled.sum() else filled  # thin things stay what they are
+        masks.append(filled)
+    return torch.from_numpy(np.stack(masks)).bool()
+
+
+def cuts(frames: np.ndarray, *, threshold: float = 4.0, least: float = 12.0) -> np.ndarray:
+    """Between which frames the picture changes as a whole, bool (T - 1,): a cut, over which no motion goes.
+
+    The mean absolute difference of small (32 px, blurred) pictures is compared with its median over the eight steps around:
+    a cut is `threshold` times that and at least `least` grey levels; and a difference of 5 `least` is one by itself.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        threshold: Times the neighbours' median.
+        least: Grey levels.
+    """
+    import cv2
+
+    if len(frames) < 2:
+        return np.zeros(0, bool)
+    small = np.stack([cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in frames]).astype(np.float32)
+    change = np.abs(small[1:] - small[:-1]).mean((1, 2, 3))
+    found = change > 5 * least
+    for step, value in enumerate(change):
+        around = np.delete(change[max(0, step - 4) : step + 5], min(step, 4))
+        found[step] |= value > least and len(around) > 0 and value > threshold * max(float(np.median(around)), 1e-6)
+    return found
