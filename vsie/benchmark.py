@@ -440,7 +440,8 @@ def paired(first: Callable[[], Any], second: Callable[[], Any], seconds: float) 
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-WHATS = {function.__name__: function for function in (render, predictor, inversion, data, three_die_bench, train, protocols, flow)}
+FIGURES = (render, predictor, inversion, data, three_die_bench, train, protocols, flow)
+WHATS = {function.__name__: function for function in FIGURES}
 
 
 def run(what: str, seconds: float) -> Rows:
