@@ -25,7 +25,7 @@ def write_video(path: Path, pictures: np.ndarray, *, codec: str = "libx264", pix
                 rotation: int = 0, gop: int = 4, options: dict | None = None, fps: int = 12) -> Path:  # fmt: skip
     """Encode uint8 (T, H, W, 3). `stamps`: presentation times in ms, for a variable frame rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:  # Matroska has random names else
         stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt, stream.codec_context.gop_size = pix_fmt, gop
