@@ -175,6 +175,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_tensor(debug, tmp_path):
     (["data=videos", "data.root=empty"], "empty"),
     (["data=videos", "data.root=bad.csv"], "bad.csv"),
     (["data.frames=3", "encoder=torchvision"], "multiple of"),
+    (["data.frames=8", "data.context=12", "encoder=torchvision"], "data.context is 12"),
     (["data.frames=40", "experiment=debug"], "too few"),
     (["trainer.batch=1000", "experiment=debug"], "trainer.batch"),
 ])  # fmt: skip

@@ -173,6 +173,7 @@ def train(config: TrainConfig) -> Path:
     encoder = method.encoder
     if config.data.frames > 1 and config.data.frames % encoder.stride:
         raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of encoder.stride {encoder.stride}")
+    context(config, encoder.stride)  # refuses now what evaluation would refuse after training
     with fabric.rank_zero_first(local=True):
         manifest, cache = open_data(config)
     dataset = windows(config, manifest, cache, run, encoder.step_times)
