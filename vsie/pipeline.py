@@ -162,6 +162,7 @@ def train(config: TrainConfig) -> Path:
     """
     run = run_folder(config)
     plain = to_plain(config)
+    suite.check_protocols(config.protocol)  # now, not after the training
     check_claim(run, plain, config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
