@@ -7,8 +7,8 @@ What was measured, and why this file is as it is (decord 0.6 with its own FFmpeg
   video is read by PyAV whichever backend is asked.
 * decord takes a file whose middle is damaged for a good one: of 6 clips with 20 changed bytes it gave grey smears for 5.
   So PyAV, told to treat every decoding error as one, decodes the same stretch first, and no damaged file reaches
-  decord. `check=False` leaves that out, for files that are known to be good. Where groups of pictures are missing as a whole,
-  which some containers get over in silence, what is left is right, and at its own time.
+  decord. `check=False` leaves that out, for files that are known to be good. Whole groups of pictures that are missing are
+  found by the container's own count of frames, its marks (MPEG-TS), or its chain of elements (Matroska: `matroska`).
 * A reader never lives longer than a call, since decord hangs when one crosses a fork.
 * The frame index (one pass over the packets, no decoding) is PyAV's in both, so both agree on what "nearest" means.
 
@@ -26,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 import torch  # noqa: F401  decord has to be imported after torch
+
+from vsie.data import matroska
 
 BACKENDS = ("decord", "pyav")
 DECORD_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "vp9", "mjpeg"})  # HEVC: wrong frames after a seek
@@ -133,6 +135,9 @@ class Video:
             raise VideoError(f"{self.path}: {NO_FRAMES}")
         if truncated or len(packets) < COMPLETE * stream.frames:
             raise VideoError(f"{self.path}: truncated, found {len(packets)} frames, expected {stream.frames or 'more'}")
+        broken = matroska.broken_at(self.path)  # no count of frames there, and FFmpeg reads on behind damage in silence
+        if broken is not None:
+            raise VideoError(f"{self.path}: damaged at byte {broken}, expected an element of Matroska")
         first = next((number for number, packet in enumerate(packets) if packet[2]), 0)
         packets = packets[first:]  # what precedes the first key frame is never shown
         if codec.name == "vp8":  # it has packets that are never shown, and nothing but decoding tells which
