@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vsie import components
-from vsie.data.decode import Video, VideoError
+from vsie.data.decode import VideoError, open_clip
 from vsie.data.manifest import COLUMNS, SPLITS, Manifest, load
 from vsie.data.windows import Skipped
 from vsie.files import atomic_path, write_text
@@ -246,7 +246,7 @@ def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np
     """Frames, times, and what else may be used, at the working size."""
     import cv2
 
-    with Video(table.video(row)) as video:
+    with open_clip(table.video(row)) as video:
         frames, times = video.read(np.arange(len(video.times))), np.asarray(video.times, np.float64)
     height, width = frames.shape[1:3]
     scale = min(1.0, size / min(height, width))
