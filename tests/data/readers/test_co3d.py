@@ -49,7 +49,7 @@ def test_conversion_there_and_back_and_that_it_stays_a_rotation():
 
 @pytest.mark.parametrize("kind", ["ndc_isotropic", "ndc_norm_image_bounds"])
 def test_pixels_are_those_that_pytorch3d_would_draw(kind):
-    """Slow reference: PyTorch3D's own chain, point by point: rows times R plus T, perspective, NDC with x left and y up, screen."""
+    """Slow reference: PyTorch3D's own chain, by points: rows times R plus T, perspective, NDC (x left, y up), screen."""
     rng = np.random.default_rng(0)
     height, width, focal, centre = 60, 100, np.array([2.1, 2.3]), np.array([0.1, -0.2])
     rotation, translation = pose.exp(torch.tensor([0.2, -0.5, 0.1]).double()).numpy(), np.array([0.1, 0.2, 4.0])
@@ -79,8 +79,8 @@ def annotation(sequence: str, number: int, path: str, camera: np.ndarray, stamp:
     return {
         "sequence_name": sequence, "frame_number": number, "frame_timestamp": stamp,
         "image": {"path": path, "size": [24, 32]}, "depth": None, "mask": None,
-        "viewpoint": {"R": rotation.tolist(), "T": translation.tolist(), "focal_length": [2.0, 2.0], "principal_point": [0.0, 0.0],
-                      "intrinsics_format": "ndc_isotropic"},
+        "viewpoint": {"R": rotation.tolist(), "T": translation.tolist(), "focal_length": [2.0, 2.0],
+                      "principal_point": [0.0, 0.0], "intrinsics_format": "ndc_isotropic"},
     }  # fmt: skip
 
 
@@ -112,7 +112,10 @@ def test_a_release_is_read(tmp_path):
 
     root = tmp_path / "co3d"
     write_category(root, "apple", {"s1": 5, "s2": 4, "s3": 4, "s4": 3}, s2=without_stamps, s3=lost, s4=mirrored)
-    write_category(root, "chair", {"s1": 4, "gone": 3, "blind": 3}, blind=lambda rows: [row | {"viewpoint": None} for row in rows])
+    def blind(rows):
+        return [row | {"viewpoint": None} for row in rows]
+
+    write_category(root, "chair", {"s1": 4, "gone": 3, "blind": 3}, blind=blind)
     for image in (root / "chair" / "gone" / "images").iterdir():
         image.unlink()
     (root / "apple" / "s1" / "images" / "frame000002.jpg").unlink()

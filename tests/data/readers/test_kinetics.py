@@ -36,11 +36,13 @@ def rows(table) -> dict[str, tuple[str, str]]:
 
 def test_the_authors_lists_find_trimmed_videos_by_name(video, tmp_path):
     root = tmp_path / "k400"
-    put(video, root / "train" / "-3B32lodo2M_000059_000069.mp4", root / "train" / "air drumming" / "_dbcJuKJQNs_000040_000050.mp4",
-        root / "val" / "0347ZoDXyP0.mp4", root / "test" / "zzzzzzzzzzz_000000_000010.mp4")  # fmt: skip
+    for place in ("train/-3B32lodo2M_000059_000069", "train/air drumming/_dbcJuKJQNs_000040_000050", "val/0347ZoDXyP0",
+                  "test/zzzzzzzzzzz_000000_000010"):  # fmt: skip
+        put(video, root / f"{place}.mp4")
     (root / "annotations").mkdir()
     (root / "annotations" / "train.csv").write_text(
-        HEADER + 'abseiling,-3B32lodo2M,59,69,train,0\n"air drumming",_dbcJuKJQNs,40,50,train,0\nabseiling,goneGONEgon,1,11,train,0\n'
+        HEADER + 'abseiling,-3B32lodo2M,59,69,train,0\n"air drumming",_dbcJuKJQNs,40,50,train,0\n'
+        "abseiling,goneGONEgon,1,11,train,0\n"
     )
     (root / "annotations" / "kinetics_400_val.csv").write_text(HEADER + "air drumming,0347ZoDXyP0,95,105,validate,1\n")
     (root / "annotations" / "test.csv").write_text("youtube_id,time_start,time_end,split\nzzzzzzzzzzz,0,10,test\n")
@@ -69,10 +71,11 @@ def test_lists_of_path_and_number_are_those_of_pytorchvideo(video, tmp_path):
 
 def test_folders_are_classes(video, tmp_path):
     root = tmp_path / "folders"
-    put(video, *(root / split / f"kind {number % 2}" / f"{split}{number}.mp4" for split in ("train", "val") for number in range(4)))
+    expected = {f"{split}{number}.mp4": (f"kind {number % 2}", split) for split in ("train", "val") for number in range(4)}
+    put(video, *(root / split / label / name for name, (label, split) in expected.items()))
     table = load(prepare(KINETICS, root, tmp_path / "out", progress=False))
     assert table.classes == ("kind 0", "kind 1")
-    assert rows(table) == {f"{split}{number}.mp4": (f"kind {number % 2}", split) for split in ("train", "val") for number in range(4)}
+    assert rows(table) == expected
     flat = tmp_path / "flat"
     put(video, *(flat / f"kind {number % 2}" / f"{number}.mp4" for number in range(8)))
     table = load(prepare(KINETICS | {"val_fraction": 0.25}, flat, tmp_path / "flat_out", progress=False))

@@ -68,11 +68,7 @@ class Colmap(Reader):
                 continue
             taken.add(clip)
             label = clip.relative_to(root).parts[0] if self.labels and len(clip.relative_to(root).parts) > 1 else None
-            yield self._clip(model, clip, name, None if label is None else self.class_name(root, label))
-
-    def class_name(self, root: Path, folder: str) -> str:
-        """The name of the class whose folder is called `folder`."""
-        return folder
+            yield self._clip(model, clip, name, label)
 
     def _clip(self, model: Path, clip: Path, name: str, label: str | None) -> ClipEntry | LeftOut:
         cameras, placed = read_model(model)

@@ -1,6 +1,8 @@
 """Image sequences: every folder with images directly in it is a clip, in the natural order of their names.
 
     DIR/<clip>/frame_0001.jpg ...        or, with labels, DIR/<class>/<clip>/frame_0001.jpg ...
+
+Each is an object of its own, without cameras.
 """
 
 from __future__ import annotations

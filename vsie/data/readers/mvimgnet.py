@@ -9,9 +9,10 @@ Of some instances the reconstruction failed, and their folders sparse are empty:
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 from pathlib import Path
 
+from vsie.data.readers.base import ClipEntry, LeftOut
 from vsie.data.readers.colmap import Colmap
 
 NAMES = "mvimgnet_category.txt"
@@ -33,12 +34,15 @@ class Mvimgnet(Colmap):
         """Those of `Colmap`, and the names of the classes."""
         return [*super().sources(root), *([root / NAMES] if (root / NAMES).is_file() else [])]
 
-    def class_name(self, root: Path, folder: str) -> str:
-        """The name that the authors' list has for a number; without the list, the number."""
-        return _names(root / NAMES).get(folder, folder)
+    def clips(self, root: Path) -> Iterator[ClipEntry | LeftOut]:
+        """Those of `Colmap`, labelled as the authors' list has it; without the list, by number."""
+        names = _names(root / NAMES)
+        for entry in super().clips(root):
+            if isinstance(entry, ClipEntry):
+                entry.label = names.get(entry.label, entry.label)
+            yield entry
 
 
-@functools.lru_cache(maxsize=4)
 def _names(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
