@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 
 from tests.data.conftest import moving_picture, write_video, yaw_poses
 from vsie.data import ClipsDataset, FrameCache, VideoError, WindowsDataset, decode, load, probe
-from vsie.data.image_sequence import images_in
+from vsie.data.image_sequence import digest, images_in
 
 
 def write_images(folder, pictures: np.ndarray, name: str = "frame{}.png"):
@@ -71,6 +72,18 @@ def test_pictures_come_out_as_video_does(tmp_path):
     np.testing.assert_array_equal(found[0], np.repeat(picture[..., :1], 3, -1))
     np.testing.assert_array_equal(found[1], picture)
     assert np.abs(found[2].astype(int) - picture).mean() < 4
+
+
+def test_a_digest_tells_clips_apart(tmp_path):
+    video = write_video(tmp_path / "v.mp4", moving_picture(4))
+    folder = write_images(tmp_path / "frames", moving_picture(3))
+    clip = tmp_path / "c.clip"
+    clip.write_text(json.dumps({"times": [0.0, 0.1], "images": ["frames/frame0.png", "frames/frame1.png"]}))
+    assert digest(video) == hashlib.sha256(video.read_bytes()).hexdigest()
+    before = digest(folder), digest(clip)
+    assert before == (digest(folder), digest(clip)) and len({*before, digest(video)}) == 3
+    cv2.imwrite(str(folder / "frame1.png"), np.zeros((32, 32, 3), np.uint8))
+    assert digest(folder) != before[0] and digest(clip) != before[1]
 
 
 def test_what_is_wrong_is_named(tmp_path):

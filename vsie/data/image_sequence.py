@@ -12,6 +12,7 @@ tells a changed folder or ``.clip`` file by its own time of change: an image tha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -37,6 +38,27 @@ def images_in(folder: str | os.PathLike) -> list[Path]:
     names = [name for name in os.listdir(folder) if not name.startswith(".")]
     names = [name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
     return [Path(folder, name) for name in sorted(names, key=natural)]
+
+
+def digest(path: str | os.PathLike) -> str:
+    """What tells a clip from another one: the SHA-256 of a file, or of the names and sizes of a folder's images.
+
+    Of a ``.clip`` file it is that of its text with the sizes of the files that it names.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files, start = images_in(path), b""
+    elif path.suffix == SUFFIX:
+        start = path.read_bytes()
+        told = json.loads(start)
+        files = [path.parent / name for name in told.get("images", [told.get("video")])]
+    else:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256(start)
+    for file in files:
+        found.update(f"{file.name}\0{file.stat().st_size if file.is_file() else -1}\n".encode())
+    return found.hexdigest()
 
 
 class ImageSequence(FrameReader):
