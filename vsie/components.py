@@ -1,4 +1,4 @@
-"""Methods, encoders and predictors by name: the file name is the name, nothing is registered."""
+"""Methods, encoders, predictors and the like by name: the file name is the name, nothing is registered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pkgutil
 import typing
 from collections.abc import Iterable, Mapping
 
-ROOMS = ("methods", "encoders", "predictors", "motion.flow", "motion.egomotion")
+ROOMS = ("methods", "encoders", "predictors", "motion.flow", "motion.egomotion", "data.readers")
 SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema", "pairwise"}  # files that hold no component of their own
 
 

@@ -101,10 +101,15 @@ class BenchConfig:
 
 @dataclass
 class DataConfig:
-    """Where clips come from and how windows are cut from them."""
+    """Where clips come from and how windows are cut from them.
+
+    `reader` holds the options of a component of `vsie/data/readers/`, its name under ``name``; empty where `root` is a manifest
+    or a folder of videos.
+    """
 
     layout: str = "clips"
     root: str | None = None
+    reader: dict[str, Any] = field(default_factory=dict)
     need_root: bool = False
     size: int | None = None
     windows: int = 4
@@ -259,6 +264,15 @@ class EstimateMotionConfig:
 
 
 @dataclass
+class PrepareConfig:
+    """`tools/prepare.py`. See `vsie.data.prepare.prepare`."""
+
+    out: str = "???"
+    overwrite: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass
 class BenchmarkConfig:
     """`tools/benchmark.py`."""
 
@@ -319,7 +333,7 @@ def compose(name: str, overrides: list[str]) -> Any:
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
               "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig,
-              "estimate_motion": EstimateMotionConfig}[name]  # fmt: skip
+              "estimate_motion": EstimateMotionConfig, "prepare": PrepareConfig}[name]  # fmt: skip
     _register(name, schema)
     with _fresh_hydra():
         try:
