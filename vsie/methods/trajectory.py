@@ -11,15 +11,13 @@ take was not checked against their code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method, Outputs
-from vsie.methods.conditioning import Conditioning
 from vsie.objectives import Invariance
 
 
@@ -27,36 +25,16 @@ class Trajectory(Method):
     """VICReg with locally straight trajectories, over the whole latent.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: Not used; the frame in which evaluation states motion.
-        predictor: Not used.
         invariant_share: Where the table cuts the latent.
         weights: Of ``invariance``, ``variance``, ``covariance``, ``trajectory``.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("invariance", "variance", "covariance", "trajectory")
     NEEDS_PREDICTOR = False
     PROJECTORS = "whole"
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.invariance = Invariance()
 
     def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
