@@ -7,9 +7,13 @@ view, pose matrices should be multiplied by the motion itself; there is no predi
       + |M(x) T - M(y)|^2 / (16 C) + variance + covariance
 
 with a the softmax over the C capsules' activations, H(., .) the cross-entropy of two views, and variance and covariance
-those of VICReg on activations and matrices side by side. Written from the paper's description, and reduced to what a pooled
-latent allows: capsules are linear readouts of the latent's two parts, where the authors route over places of the feature
-map. The translation of T counts where ``conditioning.translation`` is on.
+those of VICReg on activations and matrices side by side.
+
+As published: activations for invariance and 4 x 4 matrices for equivariance, multiplied by the motion's own matrix and by no
+predictor; the first two terms are those of CapsIE (Everett et al., 2024, arXiv 2405.14386), of the same authors. Ours:
+capsules are linear readouts of the two parts of a pooled latent, where the authors route (self-routing, 32 capsules) over the
+places of the feature map; and the weights, which no description that we could read gives: written from descriptions of the
+paper, not from its code. The translation of T counts where ``conditioning.translation`` is on.
 """
 
 from __future__ import annotations
