@@ -10,14 +10,12 @@ Direct supervision: the pose delta is a target here, not a condition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
 from vsie.methods.projector import Projector
 from vsie.objectives import ObjectContrast
 
@@ -26,15 +24,10 @@ class AugSelf(Method):
     """SimCLR with a head that regresses the delta.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: How the delta is encoded that is regressed.
-        predictor: Not used.
         invariant_share: Where the table cuts the latent.
         weights: Of ``identity`` (SimCLR's contrast) and ``delta`` (squared error, summed over the delta's numbers).
         temperature: Of the contrast.
         projector_width: See `Projector`; also of the regressing head.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("identity", "delta")
@@ -43,26 +36,11 @@ class AugSelf(Method):
     direct_supervision = True
     similarity = "cosine"
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        temperature: float = 0.1,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.identity = ObjectContrast(temperature=temperature)
-        trunk = Projector(2 * encoder.dim, width=projector_width, layers=2, norm=projector_norm)
-        self.head = nn.Sequential(trunk, nn.ReLU(), nn.Linear(projector_width, conditioning.width))
+        trunk = Projector(2 * self.encoder.dim, **{**self.projector_options, "layers": 2})
+        self.head = nn.Sequential(trunk, nn.ReLU(), nn.Linear(trunk.dim, self.conditioning.width))
 
     def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
         poses = self.known(poses)

@@ -13,6 +13,7 @@ aggregate, moved by the predictor. What evaluation calls the latent is z; h is n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +22,12 @@ from vsie.distributed import rank, world_size
 from vsie.encoders.base import Encoder
 from vsie.methods import ema
 from vsie.methods.base import Method, Outputs
-from vsie.methods.conditioning import Conditioning
-from vsie.predictors.base import Predictor
 
 
 class SeqJEPA(Method):
     """Prediction of the next view's latent from an aggregate of views and motions.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: How motions are told.
-        predictor: The paper's: `MLP`.
         invariant_share: Where the table cuts the latent.
         weights: Of ``prediction``.
         context: M, the longest sequence of views that is aggregated; shorter where an object has fewer views.
@@ -52,39 +48,30 @@ class SeqJEPA(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: Predictor,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
+        *parts: Any,
         context: int = 3,
         layers: int = 3,
         heads: int = 4,
         embedding: int = 64,
         momentum: float = 0.99,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            encoder, conditioning, predictor, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+        super().__init__(*parts, **shared)
         if context < 1:
             raise ValueError(f"method.context is {context}, expected at least 1")
-        if encoder.dim % heads:
-            raise ValueError(f"encoder.dim {encoder.dim} is not a multiple of method.heads {heads}")
+        dim = self.encoder.dim
+        if dim % heads:
+            raise ValueError(f"encoder.dim {dim} is not a multiple of method.heads {heads}")
         self.context, self.momentum = context, momentum
-        self.motion = nn.Linear(conditioning.width, embedding)
-        self.token = nn.Linear(encoder.dim + embedding, encoder.dim)
-        self.place = nn.Parameter(0.02 * torch.randn(context, encoder.dim))  # counted back from the last view
-        self.aggregate_token = nn.Parameter(0.02 * torch.randn(encoder.dim))
+        self.motion = nn.Linear(self.conditioning.width, embedding)
+        self.token = nn.Linear(dim + embedding, dim)
+        self.place = nn.Parameter(0.02 * torch.randn(context, dim))  # counted back from the last view
+        self.aggregate_token = nn.Parameter(0.02 * torch.randn(dim))
         layer = nn.TransformerEncoderLayer(
-            encoder.dim, heads, projector_width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            dim, heads, self.projector_options["width"], dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
-        self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(encoder.dim), enable_nested_tensor=False)
-        self.target_encoder = ema.follower(encoder)
+        self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+        self.target_encoder = ema.follower(self.encoder)
 
     @classmethod
     def predictor_width(cls, encoder: Encoder, options: Mapping[str, object]) -> int:

@@ -10,24 +10,19 @@ window, drawn at random.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vsie.distributed import rank, world_size
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
 
 
 class SIE(Method):
     """Paper-faithful terms.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: The paper's: raw quaternion, body frame, not centred.
-        predictor: The paper's: `Hypernetwork` without hidden layers.
         invariant_share: The paper's: 0.5.
         weights: Of ``invariance``, ``equivariance``, ``variance``, ``predicted_variance``, ``covariance``.
         pairs: ``one`` ordered pair per object and step (the paper's), or ``all`` ordered pairs of the object's views.
@@ -38,30 +33,14 @@ class SIE(Method):
 
     TERMS = ("invariance", "equivariance", "variance", "predicted_variance", "covariance")
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        pairs: str = "one",
-        projector_width: int = 1024,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, predictor, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, pairs: str = "one", projector_width: int = 1024, **shared: Any) -> None:
+        super().__init__(*parts, projector_width=projector_width, **shared)
         if pairs not in ("one", "all"):
             raise ValueError(f"method.pairs is {pairs!r}, expected one or all")
         self.pairs = pairs
 
     def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
-        if poses is None:
-            raise ValueError("sie is conditioned on known motion, but the data has no poses (manifest column 'poses')")
+        poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         invariant, equivariant = self.invariant_projector(invariant), self.equivariant_projector(equivariant)
         source, target = self.draw_pairs(latents)

@@ -10,24 +10,19 @@ Direct supervision: classes and poses are targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vsie import pose
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
 
 
 class Supervised(Method):
     """Classification and relative pose from labels.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: For the frame of the motions.
-        predictor: Not used.
         invariant_share: Share of the latent that the class is read from; the pose is read from the rest.
         weights: Of ``classification`` (nats) and ``pose`` (squared error, summed over six numbers).
         classes: At least as many as the data has; more do no harm, as none of them is ever right.
@@ -42,28 +37,12 @@ class Supervised(Method):
     direct_supervision = True
     needs_labels = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        classes: int = 64,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, classes: int = 64, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.classes = classes
         self.class_head = nn.Linear(self.split.invariant, classes)
-        self.pose_head = nn.Sequential(
-            nn.Linear(2 * self.split.equivariant, projector_width), nn.ReLU(), nn.Linear(projector_width, 6)
-        )
+        width = self.projector_options["width"]
+        self.pose_head = nn.Sequential(nn.Linear(2 * self.split.equivariant, width), nn.ReLU(), nn.Linear(width, 6))
 
     def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
         if not classes:
