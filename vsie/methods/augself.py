@@ -19,7 +19,7 @@ from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
 from vsie.methods.conditioning import Conditioning
 from vsie.methods.projector import Projector
-from vsie.objectives import ObjectContrast
+from vsie.objectives import ObjectContrast, off_diagonal, weighted_mean
 
 
 class AugSelf(Method):
@@ -42,6 +42,7 @@ class AugSelf(Method):
     PROJECTORS = "whole"
     direct_supervision = True
     similarity = "cosine"
+    weighs = True
 
     def __init__(
         self,
@@ -64,10 +65,11 @@ class AugSelf(Method):
         trunk = Projector(2 * encoder.dim, width=projector_width, layers=2, norm=projector_norm)
         self.head = nn.Sequential(trunk, nn.ReLU(), nn.Linear(projector_width, conditioning.width))
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         count = latents.shape[1]
         source, target = torch.nonzero(~torch.eye(count, dtype=torch.bool, device=latents.device), as_tuple=True)
         found = self.head(torch.cat([latents[:, source], latents[:, target]], -1))
         wanted = self.conditioning(poses[:, source], poses[:, target])
-        return {"identity": self.identity(self.projector(latents)), "delta": (found - wanted).square().sum(-1).mean()}
+        delta = weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust))
+        return {"identity": self.identity(self.projector(latents)), "delta": delta}

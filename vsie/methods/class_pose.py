@@ -21,7 +21,7 @@ from vsie.methods.action import MatrixAction
 from vsie.methods.base import Method
 from vsie.methods.conditioning import Conditioning
 from vsie.methods.projector import Projector
-from vsie.objectives import ObjectContrast
+from vsie.objectives import ObjectContrast, off_diagonal, weighted_mean
 
 
 class ClassPose(MatrixAction, Method):
@@ -43,6 +43,7 @@ class ClassPose(MatrixAction, Method):
     NEEDS_PREDICTOR = False
     PROJECTORS = "none"
     size = 3
+    weighs = True
 
     def __init__(
         self,
@@ -67,12 +68,12 @@ class ClassPose(MatrixAction, Method):
         self.element = nn.Linear(self.split.equivariant, 6)
         self.identity = ObjectContrast(temperature=temperature)
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         return {
             "identity": self.identity(self.invariant_projector(invariant)),
-            "equivariance": self.error(self.embed(equivariant), poses).mean(),
+            "equivariance": weighted_mean(self.error(self.embed(equivariant), poses), off_diagonal(trust)),
         }
 
     def embed(self, latents: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from vsie.distributed import rank, world_size
 from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
 from vsie.methods.conditioning import Conditioning
+from vsie.objectives import weighted_mean
 
 
 class SIE(Method):
@@ -37,6 +38,7 @@ class SIE(Method):
     """
 
     TERMS = ("invariance", "equivariance", "variance", "predicted_variance", "covariance")
+    weighs = True
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class SIE(Method):
             raise ValueError(f"method.pairs is {pairs!r}, expected one or all")
         self.pairs = pairs
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         if poses is None:
             raise ValueError("sie is conditioned on known motion, but the data has no poses (manifest column 'poses')")
         invariant, equivariant = self.split(latents)
@@ -70,10 +72,11 @@ class SIE(Method):
             part[objects, index] for part in (invariant, equivariant) for index in (source, target)
         )  # [B, P, e]
         predicted = self.predictor(x_equi, self.conditioning(poses[objects, source], poses[objects, target]))
+        weight = None if trust is None else trust[objects, source, target][..., None].expand_as(predicted)
         x, y = (self.anti_collapse(*parts) for parts in ((x_inv, x_equi), (y_inv, y_equi)))
         return {
             "invariance": (x_inv - y_inv).square().mean(),
-            "equivariance": (predicted - y_equi).square().mean(),
+            "equivariance": weighted_mean((predicted - y_equi).square(), weight),
             "variance": x[0] + y[0],
             "predicted_variance": self.variance(predicted.flatten(0, 1)),
             "covariance": x[1] + y[1],

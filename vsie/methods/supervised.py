@@ -19,6 +19,7 @@ from vsie import pose
 from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
 from vsie.methods.conditioning import Conditioning
+from vsie.objectives import off_diagonal, weighted_mean
 
 
 class Supervised(Method):
@@ -41,6 +42,7 @@ class Supervised(Method):
     PROJECTORS = "none"
     direct_supervision = True
     needs_labels = True
+    weighs = True
 
     def __init__(
         self,
@@ -71,7 +73,9 @@ class Supervised(Method):
         if classes > self.classes:
             raise ValueError(f"the data has {classes} classes, but method.classes is {self.classes}: method.classes={classes}")
 
-    def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+    def terms(
+        self, latents: Tensor, poses: Tensor | None, labels: Tensor, trust: Tensor | None = None
+    ) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         count = latents.shape[1]
@@ -85,5 +89,5 @@ class Supervised(Method):
         )
         return {
             "classification": (error.mean(1) * known).sum() / known.sum().clamp_min(1),
-            "pose": (found - wanted).square().sum(-1).mean(),
+            "pose": weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust)),
         }

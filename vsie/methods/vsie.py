@@ -42,6 +42,7 @@ class VSIE(Method):
 
     TERMS = ("invariance", "identity", "equivariance", "equivariance_error", "variance", "covariance", "leak")
     similarity = "cosine"
+    weighs = True
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class VSIE(Method):
         self.contrast, self.error = EquivarianceContrast(temperature=temperature), EquivarianceError()
         self.leak = WithinObjectShare()
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         if poses is None:
             raise ValueError("vsie is conditioned on known motion, but the data has no poses (manifest column 'poses')")
         representation, equivariant = self.split(latents)
@@ -75,8 +76,8 @@ class VSIE(Method):
         return {
             "invariance": self.invariance(invariant),
             "identity": self.identity(invariant),
-            "equivariance": self.contrast(predicted, equivariant),
-            "equivariance_error": self.error(predicted, equivariant),
+            "equivariance": self.contrast(predicted, equivariant, trust),
+            "equivariance_error": self.error(predicted, equivariant, trust),
             "variance": variance,
             "covariance": covariance,
             "leak": self.leak(representation),
