@@ -136,9 +136,7 @@ class Method(nn.Module):
             latents = (encoder or self.encoder)(rearrange(clips, "b v c t h w -> (b v) c t h w"))
         return rearrange(latents, "(b v) s d -> b (v s) d", b=clips.shape[0]).float()
 
-    def forward(
-        self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None
-    ) -> Outputs:
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None) -> Outputs:
         """One step.
 
         Args:

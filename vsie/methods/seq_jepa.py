@@ -96,9 +96,7 @@ class SeqJEPA(Method):
         if windows * steps < 2:
             raise ValueError("seq_jepa needs at least 2 views of an object: data.windows or data.frames above 1")
 
-    def forward(
-        self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None
-    ) -> Outputs:
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None) -> Outputs:
         poses = self.known(poses).flatten(1, 2)
         latents = self.encode(clips)
         with torch.no_grad():

@@ -73,9 +73,7 @@ class Supervised(Method):
         if classes > self.classes:
             raise ValueError(f"the data has {classes} classes, but method.classes is {self.classes}: method.classes={classes}")
 
-    def terms(
-        self, latents: Tensor, poses: Tensor | None, labels: Tensor, trust: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         count = latents.shape[1]
