@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vsie.methods.base import Method
 from vsie.methods.projector import Projector
-from vsie.objectives import ObjectContrast
+from vsie.objectives import ObjectContrast, off_diagonal, weighted_mean
 
 
 class AugSelf(Method):
@@ -35,6 +35,7 @@ class AugSelf(Method):
     PROJECTORS = "whole"
     direct_supervision = True
     similarity = "cosine"
+    weighs = True
 
     def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
         super().__init__(*parts, **shared)
@@ -42,10 +43,11 @@ class AugSelf(Method):
         trunk = Projector(2 * self.encoder.dim, **{**self.projector_options, "layers": 2})
         self.head = nn.Sequential(trunk, nn.ReLU(), nn.Linear(trunk.dim, self.conditioning.width))
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         count = latents.shape[1]
         source, target = torch.nonzero(~torch.eye(count, dtype=torch.bool, device=latents.device), as_tuple=True)
         found = self.head(torch.cat([latents[:, source], latents[:, target]], -1))
         wanted = self.conditioning(poses[:, source], poses[:, target])
-        return {"identity": self.identity(self.projector(latents)), "delta": (found - wanted).square().sum(-1).mean()}
+        delta = weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust))
+        return {"identity": self.identity(self.projector(latents)), "delta": delta}

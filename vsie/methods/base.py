@@ -75,6 +75,7 @@ class Method(nn.Module):
     PROJECTORS = "parts"  # one for each part; ``invariant``: for that alone; ``whole``: one, `projector`, for all; ``none``
     direct_supervision = False  # whether a pose or a label is a target: never in one column, unmarked, with those that are not
     needs_labels = False  # then `terms` is given the labels too
+    weighs = False  # whether `terms` takes `trust` (B, N, N) in the motion between views: all that are told or asked of motion
     part = "equi"  # what `embed` takes: the equivariant part of the latent, or ``all`` of it
     mixed = False  # bfloat16 in the encoder; poses, statistics and cosines always have all of float32
     similarity = "euclidean"  # in which sense a prediction is near its target: what inversion and retrieval use
@@ -139,17 +140,21 @@ class Method(nn.Module):
             latents = (encoder or self.encoder)(rearrange(clips, "b v c t h w -> (b v) c t h w"))
         return rearrange(latents, "(b v) s d -> b (v s) d", b=clips.shape[0]).float()
 
-    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None) -> Outputs:
         """One step.
 
         Args:
             clips: Windows (B, V, 3, T, H, W).
             poses: (B, V, S, 4, 4) at the encoder's step times, or None.
             labels: Classes (B,), -1 where unknown; only where `needs_labels`.
+            trust: (B, V * S, V * S) in the motion between steps, [source, target]; None where all of it is known. Only where the
+                method `weighs`.
         """
         latents = self.encode(clips)
         poses = None if poses is None else rearrange(poses, "b v s i j -> b (v s) i j")
-        return self.outputs(latents, self.terms(latents, poses, *([labels] if self.needs_labels else [])))
+        labels = [labels] if self.needs_labels else []
+        weights = {"trust": trust} if self.weighs else {}
+        return self.outputs(latents, self.terms(latents, poses, *labels, **weights))
 
     def outputs(self, latents: Tensor, terms: dict[str, Tensor]) -> Outputs:
         """What a step gives, from its latents (B, N, D) and its terms."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vsie import pose
 from vsie.methods.action import MatrixAction
 from vsie.methods.base import Method
-from vsie.objectives import ObjectContrast
+from vsie.objectives import ObjectContrast, off_diagonal, weighted_mean
 
 
 class ClassPose(MatrixAction, Method):
@@ -34,18 +34,19 @@ class ClassPose(MatrixAction, Method):
     NEEDS_PREDICTOR = False
     PROJECTORS = "invariant"
     size = 3
+    weighs = True
 
     def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
         super().__init__(*parts, **shared)
         self.element = nn.Linear(self.split.equivariant, 6)
         self.identity = ObjectContrast(temperature=temperature)
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         return {
             "identity": self.identity(self.invariant_projector(invariant)),
-            "equivariance": self.error(self.embed(equivariant), poses).mean(),
+            "equivariance": weighted_mean(self.error(self.embed(equivariant), poses), off_diagonal(trust)),
         }
 
     def embed(self, latents: Tensor) -> Tensor:

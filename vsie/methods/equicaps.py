@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from vsie.distributed import gather
 from vsie.methods.action import MatrixAction
 from vsie.methods.base import Method
+from vsie.objectives import off_diagonal, weighted_mean
 
 
 class EquiCaps(MatrixAction, Method):
@@ -47,6 +48,7 @@ class EquiCaps(MatrixAction, Method):
     NEEDS_PREDICTOR = False
     PROJECTORS = "none"
     size = 4
+    weighs = True
 
     def __init__(self, *parts: Any, capsules: int = 32, temperature: float = 1.0, **shared: Any) -> None:
         super().__init__(*parts, **shared)
@@ -56,7 +58,7 @@ class EquiCaps(MatrixAction, Method):
         self.activation = nn.Linear(self.split.invariant, capsules)
         self.matrix = nn.Linear(self.split.equivariant, capsules * self.size**2, bias=False)
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         activation, matrices = self.activation(invariant), self.embed(equivariant)
@@ -70,7 +72,7 @@ class EquiCaps(MatrixAction, Method):
         return {
             "invariance": entropy[:, other].mean(),
             "usage": math.log(self.capsules) + torch.special.xlogy(mean, mean).sum(),
-            "equivariance": self.error(matrices, poses).mean() / matrices.shape[-1],
+            "equivariance": weighted_mean(self.error(matrices, poses), off_diagonal(trust)) / matrices.shape[-1],
             "variance": variance,
             "covariance": covariance,
         }

@@ -39,6 +39,7 @@ class EquiMod(Method):
     TERMS = FORMS["simclr"] + FORMS["vicreg"]
     PROJECTORS = "whole"
     part = "all"
+    weighs = True
 
     def __init__(self, *parts: Any, form: str = "simclr", temperature: float = 0.1, **shared: Any) -> None:
         super().__init__(*parts, **shared)
@@ -49,15 +50,15 @@ class EquiMod(Method):
         self.identity, self.contrast = ObjectContrast(temperature=temperature), SteeredContrast(temperature=temperature)
         self.invariance, self.error = Invariance(), EquivarianceError()
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.projector(latents), self.equivariant_projector(latents)
         predicted = self.predict(equivariant, poses)
         if self.form == "simclr":
-            return {"identity": self.identity(invariant), "equivariance": self.contrast(predicted, equivariant)}
+            return {"identity": self.identity(invariant), "equivariance": self.contrast(predicted, equivariant, trust)}
         variance, covariance = self.anti_collapse(invariant, equivariant)
         return {
-            "invariance": self.invariance(invariant), "equivariance_error": self.error(predicted, equivariant),
+            "invariance": self.invariance(invariant), "equivariance_error": self.error(predicted, equivariant, trust),
             "variance": variance, "covariance": covariance,
         }  # fmt: skip
 

@@ -31,15 +31,16 @@ class SEN(Method):
     PROJECTORS = "whole"
     part = "all"
     similarity = "cosine"
+    weighs = True
 
     def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
         super().__init__(*parts, **shared)
         self.contrast = SteeredContrast(temperature=temperature)
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         embedded = self.projector(latents)
-        return {"equivariance": self.contrast(self.predict(embedded, poses), embedded)}
+        return {"equivariance": self.contrast(self.predict(embedded, poses), embedded, trust)}
 
     def embed(self, latents: Tensor) -> Tensor:
         """The predictor's space, from whole latents (..., D)."""

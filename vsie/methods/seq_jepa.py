@@ -22,6 +22,7 @@ from vsie.distributed import rank, world_size
 from vsie.encoders.base import Encoder
 from vsie.methods import ema
 from vsie.methods.base import Method, Outputs
+from vsie.objectives import weighted_mean
 
 
 class SeqJEPA(Method):
@@ -45,6 +46,7 @@ class SeqJEPA(Method):
     part = "all"
     similarity = "cosine"
     linear = False
+    weighs = True
 
     def __init__(
         self,
@@ -81,22 +83,28 @@ class SeqJEPA(Method):
         if windows * steps < 2:
             raise ValueError("seq_jepa needs at least 2 views of an object: data.windows or data.frames above 1")
 
-    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None) -> Outputs:
         poses = self.known(poses).flatten(1, 2)
         latents = self.encode(clips)
         with torch.no_grad():
             targets = self.encode(clips, self.target_encoder)
-        return self.outputs(latents, self.terms(latents, targets, poses))
+        return self.outputs(latents, self.terms(latents, targets, poses, trust))
 
-    def terms(self, latents: Tensor, targets: Tensor, poses: Tensor) -> dict[str, Tensor]:
-        """From latents (B, N, D), the moving average's of the same views (B, N, D), and poses (B, N, 4, 4)."""
+    def terms(self, latents: Tensor, targets: Tensor, poses: Tensor, trust: Tensor | None = None) -> dict[str, Tensor]:
+        """From latents (B, N, D), the moving average's of the same views (B, N, D), and poses (B, N, 4, 4).
+
+        With trust (B, N, N) in the motions a sequence counts as much as its least trusted motion.
+        """
         order = self.draw_sequences(latents)  # [B, Q, M + 1]
         objects = torch.arange(len(latents), device=latents.device)[:, None, None]
         motions = self.conditioning(poses[objects, order[..., :-1]], poses[objects, order[..., 1:]])
         aggregate = self.aggregate(latents[objects, order[..., :-1]], motions[..., :-1, :])
         predicted = self.predictor(aggregate, motions[..., -1, :])
         target = targets[objects[..., 0], order[..., -1]]
-        return {"prediction": 1 - torch.cosine_similarity(predicted, target, dim=-1).mean()}
+        similarity = torch.cosine_similarity(predicted, target, dim=-1)
+        if trust is None:
+            return {"prediction": 1 - similarity.mean()}
+        return {"prediction": weighted_mean(1 - similarity, trust[objects, order[..., :-1], order[..., 1:]].amin(-1))}
 
     def draw_sequences(self, latents: Tensor) -> Tensor:
         """Indices (B, Q, M + 1) of views: each object's views in random order, cut into sequences."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vsie.distributed import rank, world_size
 from vsie.methods.base import Method
+from vsie.objectives import weighted_mean
 
 
 class SIE(Method):
@@ -32,6 +33,7 @@ class SIE(Method):
     """
 
     TERMS = ("invariance", "equivariance", "variance", "predicted_variance", "covariance")
+    weighs = True
 
     def __init__(self, *parts: Any, pairs: str = "one", projector_width: int = 1024, **shared: Any) -> None:
         super().__init__(*parts, projector_width=projector_width, **shared)
@@ -39,7 +41,7 @@ class SIE(Method):
             raise ValueError(f"method.pairs is {pairs!r}, expected one or all")
         self.pairs = pairs
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         invariant, equivariant = self.invariant_projector(invariant), self.equivariant_projector(equivariant)
@@ -49,10 +51,11 @@ class SIE(Method):
             part[objects, index] for part in (invariant, equivariant) for index in (source, target)
         )  # [B, P, e]
         predicted = self.predictor(x_equi, self.conditioning(poses[objects, source], poses[objects, target]))
+        weight = None if trust is None else trust[objects, source, target][..., None].expand_as(predicted)
         x, y = (self.anti_collapse(*parts) for parts in ((x_inv, x_equi), (y_inv, y_equi)))
         return {
             "invariance": (x_inv - y_inv).square().mean(),
-            "equivariance": (predicted - y_equi).square().mean(),
+            "equivariance": weighted_mean((predicted - y_equi).square(), weight),
             "variance": x[0] + y[0],
             "predicted_variance": self.variance(predicted.flatten(0, 1)),
             "covariance": x[1] + y[1],

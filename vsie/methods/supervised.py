@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vsie import pose
 from vsie.methods.base import Method
+from vsie.objectives import off_diagonal, weighted_mean
 
 
 class Supervised(Method):
@@ -36,6 +37,7 @@ class Supervised(Method):
     PROJECTORS = "none"
     direct_supervision = True
     needs_labels = True
+    weighs = True
 
     def __init__(self, *parts: Any, classes: int = 64, **shared: Any) -> None:
         super().__init__(*parts, **shared)
@@ -50,7 +52,7 @@ class Supervised(Method):
         if classes > self.classes:
             raise ValueError(f"the data has {classes} classes, but method.classes is {self.classes}: method.classes={classes}")
 
-    def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         count = latents.shape[1]
@@ -64,5 +66,5 @@ class Supervised(Method):
         )
         return {
             "classification": (error.mean(1) * known).sum() / known.sum().clamp_min(1),
-            "pose": (found - wanted).square().sum(-1).mean(),
+            "pose": weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust)),
         }

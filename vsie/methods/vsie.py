@@ -34,6 +34,7 @@ class VSIE(Method):
 
     TERMS = ("invariance", "identity", "equivariance", "equivariance_error", "variance", "covariance", "leak")
     similarity = "cosine"
+    weighs = True
 
     def __init__(self, *parts: Any, temperature: float = 0.1, identity_temperature: float = 0.1, **shared: Any) -> None:
         super().__init__(*parts, **shared)
@@ -41,7 +42,7 @@ class VSIE(Method):
         self.contrast, self.error = EquivarianceContrast(temperature=temperature), EquivarianceError()
         self.leak = WithinObjectShare()
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         representation, equivariant = self.split(latents)
         invariant, equivariant = self.invariant_projector(representation), self.equivariant_projector(equivariant)
@@ -50,8 +51,8 @@ class VSIE(Method):
         return {
             "invariance": self.invariance(invariant),
             "identity": self.identity(invariant),
-            "equivariance": self.contrast(predicted, equivariant),
-            "equivariance_error": self.error(predicted, equivariant),
+            "equivariance": self.contrast(predicted, equivariant, trust),
+            "equivariance_error": self.error(predicted, equivariant, trust),
             "variance": variance,
             "covariance": covariance,
             "leak": self.leak(representation),
