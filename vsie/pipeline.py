@@ -28,7 +28,7 @@ from vsie.data.manifest import Manifest
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
 from vsie.evaluation import suite
-from vsie.evaluation.inputs import Features
+from vsie.evaluation.inputs import Features, Live
 from vsie.extraction import weights_digest
 from vsie.files import atomic_path, write_text
 from vsie.methods.base import Method
@@ -296,11 +296,15 @@ def evaluate(
         initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
         untrained = feature_set(run, initial, splits, window, precision, "random-init")
         del initial
+    raw = None
+    if "leakage" in protocols and features.Backbone.differs(model.encoder):
+        raw = feature_set(run, features.Whole(features.Backbone(model.encoder)).eval(), splits, window, precision, "raw-backbone")
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
+    live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window)
     result = suite.evaluate(
-        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained,
+        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
     )  # fmt: skip
     for eraser in result.erasers.values():
@@ -320,13 +324,19 @@ def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> li
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
     rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
+    labelled, posed = bool((manifest.label[rows] >= 0).all()), bool(manifest.posed[rows].all())
+    return answerable(protocols, manifest.file, labelled=labelled, posed=posed)
+
+
+def answerable(protocols: Sequence[str], source: Path | str, *, labelled: bool, posed: bool) -> list[str]:
+    """Those of the protocols that need neither labels nor poses that `source` does not have; a line says which do."""
     kept = list(protocols)
-    if not (manifest.label[rows] >= 0).all() and "classification" in kept:
-        print(f"no classification: {manifest.file} has clips without a label")
+    if not labelled and "classification" in kept:
+        print(f"no classification: {source} has clips without a label")
         kept.remove("classification")
     needing = [name for name in ("pose", "tracking", "rotation", "mrr", "pre", *suite.measures()) if name in kept]
-    if not manifest.posed[rows].all() and needing:
-        print(f"{', '.join(f'no {name}' for name in needing)}: {manifest.file} has clips without poses")
+    if not posed and needing:
+        print(f"{', '.join(f'no {name}' for name in needing)}: {source} has clips without poses")
         kept = [name for name in kept if name not in needing]
     return kept
 

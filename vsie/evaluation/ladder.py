@@ -424,6 +424,8 @@ def protocol(task) -> None:
             f"ladder/orbit_share/{part}", share["share"], (share["low"], share["high"]), null=share["null"], rank=share["rank"]
         )
     part = getattr(task.steering, "part", "equi")
+    if task.steering is None:
+        result.notes.append("ladder: group-law and inverse defects skipped: there is no predictor")
     if task.steering is not None and part in task.test.parts():
         source, _, motion = mixed[1]
         some = torch.randperm(len(source), generator=generator)[:2000]

@@ -57,7 +57,8 @@ def write_report(
     axis = motion_axis(torch.as_tensor(deltas))
     if (Path(run) / "log.csv").is_file():
         written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))
-    parts = {name: flat(test, name, "clip").numpy() for name in test.parts() if name != "all"}
+    own = [name for name in test.parts() if name != "all"] or ["all"]
+    parts = {name: flat(test, name, "clip").numpy() for name in own}
     poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
     angles = angle_about(axis, poses[:1], poses)
     written.append(
