@@ -4,7 +4,7 @@
     python tools/evaluate.py checkpoint=RUN protocol=[tracking] out=judged
     python tools/evaluate.py checkpoint=RUN protocol=[rotation,mrr,pre] out=judged
     python tools/evaluate.py checkpoint=RUN compat=sie protocol=[classification,rotation,colour,pre,mrr]   # as SIE released them
-    python tools/evaluate.py checkpoint=RUN protocol=[seis,ladder,leakage,dci,erasure,lie,layers] out=known
+    python tools/evaluate.py checkpoint=RUN protocol=[seis,ladder,leakage,dci,erasure,lie,correlation,layers] out=known
     python tools/evaluate.py checkpoint=RUN data=OTHER/manifest.csv out=judged_elsewhere
     python tools/evaluate.py checkpoint=RUN ood=DIR out=judged_ood           # 3DIEBench: held-out rotations
     python tools/evaluate.py encoder=torchvision/resnet18 size=224 out=judged_resnet     # weights=FILE, or weights=random
@@ -32,10 +32,11 @@ def main(config: EvaluateConfig) -> float | None:
         raise ValueError(f"give one of checkpoint=RUN, encoder=NAME, features=FILE.npz; found {', '.join(given) or 'none'}")
     of_encoder = {"weights": config.weights, "size": config.size, "frames": config.frames}
     of_run = {"compat": config.compat, "ood": config.ood}
-    unused = {"checkpoint": of_encoder, "encoder": of_run, "features": {**of_encoder, **of_run, "data": config.manifest}}[given[0]]
-    wrong = [name for name, value in unused.items() if value is not None]
+    of_data = {"data": config.manifest}
+    unused = {"checkpoint": of_encoder, "encoder": of_run, "features": {**of_encoder, **of_run, **of_data}}
+    wrong = [name for name, value in unused[given[0]].items() if value is not None]
     if wrong:
-        raise ValueError(f"{wrong[0]}={unused[wrong[0]]} does not go with {given[0]}=")
+        raise ValueError(f"{wrong[0]}={unused[given[0]][wrong[0]]} does not go with {given[0]}=")
     if not config.checkpoint and not config.out:
         raise ValueError(f"out is missing: with {given[0]}= there is no run folder that results could go to")
     out = Path(config.out or config.checkpoint)

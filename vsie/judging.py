@@ -114,7 +114,8 @@ def judge_encoder(
         torch.manual_seed(seed)
         initial = Whole(build(name, RANDOM)).to(device).eval()
         untrained = pipeline.feature_set(out, initial, splits, window, precision, "random-init")
-    live = Live(encoder=method.cpu().encoder, train=splits["train"], test=splits["test"], window=window)
+    live = Live(encoder=method.cpu().encoder, train=splits["train"], test=splits["test"], window=window,
+                turns=pipeline.small_turns(config))  # fmt: skip
     notes = [f"{name}: no split and no predictor; its one part is all, and what needs more is left out"]
     if weights == RANDOM:
         notes.append(f"{name}: weights are random (seed {seed}), nothing was learned")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -302,7 +303,7 @@ def evaluate(
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
-    live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window)
+    live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window, turns=small_turns(config))
     result = suite.evaluate(
         *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
@@ -316,6 +317,18 @@ def evaluate(
     if config.data.layout == "3diebench":
         published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)
     return result.metrics
+
+
+def small_turns(config: TrainConfig):
+    """What renders small turns of objects like those of a config's data, kept in the cache; None where vsie did not render it."""
+    data = config.data
+    if data.root:
+        return None
+    from vsie.render import families, turns
+
+    options = {"trajectory": data.render.trajectory, "families": list(data.render.families or families.TURNTABLE_FAMILIES),
+               "size": data.size or data.render.size, "seed": data.render.seed}  # fmt: skip
+    return functools.partial(turns.cached, cache_folder() / "rendered", **options)
 
 
 def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> list[str]:

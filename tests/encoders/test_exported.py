@@ -140,8 +140,8 @@ def test_compiled_code_and_expressions_that_call_are_refused(images_file, tmp_pa
 
 
 def test_arithmetic_knows_what_torch_writes_from_what_could_be_called():
-    good = ("s31", "Symbol('s16', positive=True, integer=True)", "Add(FloorDiv(Add(Symbol('s1', integer=True), Integer(-1)), 2), 1)",
-            "2*s0 + 1", "Max(1, s0) <= 8")  # fmt: skip
-    bad = ("eval('1')", "().__class__", "Symbol('s1').evalf()", "[x for x in y]", "Integer(open('f'))", "Symbol('__x__ y')", "a;b",
-           "lambda: 1", "f'{x}'", "s0.shape")  # fmt: skip
+    good = ("s31", "Symbol('s16', positive=True, integer=True)", "2*s0 + 1", "Max(1, s0) <= 8",
+            "Add(FloorDiv(Add(Symbol('s1', integer=True), Integer(-1)), 2), 1)")  # fmt: skip
+    bad = ("eval('1')", "().__class__", "Symbol('s1').evalf()", "[x for x in y]", "Integer(open('f'))", "Symbol('__x__ y')",
+           "a;b", "lambda: 1", "f'{x}'", "s0.shape")  # fmt: skip
     assert all(arithmetic(text) for text in good) and not any(arithmetic(text) for text in bad)

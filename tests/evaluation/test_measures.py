@@ -12,7 +12,7 @@ from tests.evaluation.synthetic import BlockSteering, features
 from vsie.evaluation import suite
 
 PARTS = ("inv", "equi", "all")
-NAMES = ("seis", "ladder", "leakage", "dci", "erasure", "lie")
+NAMES = ("seis", "ladder", "leakage", "dci", "erasure", "lie", "correlation", "layers")
 
 
 def pair(**options):
@@ -35,8 +35,8 @@ def backbone(data):
 def result():
     train, test = pair()
     return suite.evaluate(
-        train, test, steering=BlockSteering(), random_init=(shuffled(train), shuffled(test)), raw=(backbone(train), backbone(test)),
-        protocols=NAMES, probe_steps=120, progress=False,
+        train, test, steering=BlockSteering(), random_init=(shuffled(train), shuffled(test)),
+        raw=(backbone(train), backbone(test)), protocols=NAMES, probe_steps=120, progress=False,
     )  # fmt: skip
 
 

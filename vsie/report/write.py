@@ -54,6 +54,10 @@ def write_report(
     if known:
         write_text(out / "measures.md", measures.markdown({**result.metrics, **result.intervals}) + "\n")
         written.append(out / "measures.md")
+    if rows := figures.layer_rows(metrics):
+        lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
+        write_text(out / "layers.csv", "\n".join(lines) + "\n")
+        written += [out / "layers.csv", figures.layer_curves(metrics, out / "layers.png")]
     axis = motion_axis(torch.as_tensor(deltas))
     if (Path(run) / "log.csv").is_file():
         written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))
