@@ -4,7 +4,7 @@
     python tools/evaluate.py checkpoint=RUN protocol=[tracking] out=judged
     python tools/evaluate.py checkpoint=RUN protocol=[rotation,mrr,pre] out=judged
     python tools/evaluate.py checkpoint=RUN compat=sie protocol=[classification,rotation,colour,pre,mrr]   # as SIE released them
-    python tools/evaluate.py checkpoint=RUN protocol=[seis,ladder,leakage,dci,erasure,lie,correlation,layers] out=known
+    python tools/evaluate.py checkpoint=RUN protocol=[seis,ladder,leakage,dci,erasure,lie,correlation,layers,position] out=known
     python tools/evaluate.py checkpoint=RUN data=OTHER/manifest.csv out=judged_elsewhere
     python tools/evaluate.py checkpoint=RUN ood=DIR out=judged_ood           # 3DIEBench: held-out rotations
     python tools/evaluate.py encoder=torchvision/resnet18 size=224 out=judged_resnet     # weights=FILE, or weights=random

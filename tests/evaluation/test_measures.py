@@ -12,7 +12,7 @@ from tests.evaluation.synthetic import BlockSteering, features
 from vsie.evaluation import suite
 
 PARTS = ("inv", "equi", "all")
-NAMES = ("seis", "ladder", "leakage", "dci", "erasure", "lie", "correlation", "layers")
+NAMES = ("seis", "ladder", "leakage", "dci", "erasure", "lie", "correlation", "layers", "position")
 
 
 def pair(**options):
@@ -75,6 +75,8 @@ def test_every_key_has_what_belongs_beside_it(result):
         f"erasure/{c}/{e}": ("floor", "before", "random") for c in columns for e in erasers if metrics[f"erasure/kept/{e}"] > 0
     }
     keys |= {"dci/disentanglement": (), "dci/completeness": ()}
+    keys |= {f"ladder/{name}": ("null",) if name in ("group_law", "inverse") else () for name in
+             ("group_law", "inverse", "neutral", "motion")}  # fmt: skip
     for key, beside in keys.items():
         for name in (key, *(f"{key}/{other}" for other in beside)):
             assert math.isfinite(metrics[name]), name

@@ -145,7 +145,7 @@ def protocol(task) -> None:
     if not chosen:
         task.result.notes.append("correlation skipped: it needs an encoder with blocks that can be looked into")
         return
-    images, clips = pictures(task.live, PICTURES)
+    images, clips = pictures(task.live.test, PICTURES)
     motions = {"translation_x": images.shape[-1] / 16, "rotation": np.pi / 18}
     for name, module in chosen.items():
         taps = blocks.Taps(task.live.encoder, {name: module})

@@ -207,7 +207,7 @@ def curves(
         except ValueError as error:
             notes.append(f"layers: {error}")
             continue
-        found[name] |= _probes(Rows(x, u), turns, labels, objects, seed)
+        found[name] |= probes(Rows(x, u), turns, labels, objects, seed)
     return found, notes
 
 
@@ -225,8 +225,16 @@ def _channels(name: str, x: Tensor, u: Tensor, pairs: list[Tensor], objects: np.
     }
 
 
-def _probes(rows: Rows, turns: list[Tensor], labels: list[Tensor], objects: np.ndarray, seed: int) -> dict[str, Value]:
-    """Pose and class by least squares, on test frames."""
+def probes(rows: Rows, turns: list[Tensor], labels: list[Tensor], objects: np.ndarray, seed: int) -> dict[str, Value]:
+    """``pose_linear`` (R2 of vec R) and ``class_linear`` (Top-1) by least squares, where poses vary and classes are known.
+
+    Args:
+        rows: Train and test vectors.
+        turns: vec R (n, 9) and (m, 9).
+        labels: (n,) and (m,), -1 for none.
+        objects: (m,) of the test rows, for the intervals.
+        seed: Of the resamples.
+    """
     found = {}
     if float(turns[0].std(0).max()) > 1e-6:
 

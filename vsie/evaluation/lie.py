@@ -15,7 +15,7 @@ it, never rank networks by it alone. `relative` divides by the variance of the f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,13 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from vsie import pose
-from vsie.evaluation import bootstrap
-from vsie.evaluation.inputs import Features, Live, Steering
+from vsie.evaluation import blocks, bootstrap
+from vsie.evaluation.inputs import Features, Steering
 from vsie.evaluation.ladder import rows_of, steer
 from vsie.evaluation.steering import Identity
 
 PICTURES = 128  # test frames that are moved in the plane
+BLOCKS, BLOCK_PICTURES, BLOCK_MOTIONS = 6, 32, ("translation_x", "rotation")  # maps are many times the size of a latent
 MOTIONS = ("translation_x", "translation_y", "rotation", "scale", "shear_x", "shear_y")
 # Far from half a pixel: the two ends would be whole pixels apart, and any convolution would look exactly equivariant.
 STEPS = {"translation_x": 0.1, "translation_y": 0.1, "rotation": 0.01, "scale": 0.01, "shear_x": 0.01, "shear_y": 0.01}
@@ -300,14 +301,17 @@ def out_of_plane(
     return OutOfPlane(lee, unmoved, ratio, interval, lee / variance, float(torch.rad2deg(angle).median()))
 
 
-def pictures(live: Live, count: int) -> tuple[Tensor, np.ndarray]:
-    """Single test frames (n, 3, H, W) in [0, 1], at most `count`, evenly over the clips, and their clips' numbers (n,)."""
-    clips = np.unique(np.linspace(0, len(live.test) - 1, min(count, len(live.test))).round().astype(int))
-    frames = []
-    for number, clip in enumerate(clips):
-        whole = torch.as_tensor(live.test[int(clip)]["frames"])
-        frames.append(whole[(number * 7919) % len(whole)])  # not always the first of a clip
-    return torch.stack(frames).permute(0, 3, 1, 2).float() / 255, clips
+def pictures(clips: Sequence, count: int, *, with_numbers: bool = False) -> tuple:
+    """Single frames (n, 3, H, W) in [0, 1] of `Live.train` or `Live.test`, one of each of at most `count` evenly chosen clips,
+    and these clips' numbers (n,); `with_numbers` also the frames' numbers (n,) in their clips."""
+    rows = np.unique(np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int))
+    frames, numbers = [], np.zeros(len(rows), int)
+    for place, row in enumerate(rows):
+        whole = torch.as_tensor(clips[int(row)]["frames"])
+        numbers[place] = (place * 7919) % len(whole)  # not always the first of a clip
+        frames.append(whole[numbers[place]])
+    images = torch.stack(frames).permute(0, 3, 1, 2).float() / 255
+    return (images, rows, numbers) if with_numbers else (images, rows)
 
 
 def by_part(latents: Tensor, features: Features) -> dict[str, Tensor]:
@@ -321,7 +325,8 @@ def protocol(task) -> None:
     """For `suite`: three kinds of motion.
 
     In the plane, of single test frames encoded alone, nothing moved back (0: invariant): ``lie/plane/<motion>/<part>`` with
-    ``/relative`` and ``/gain`` beside it. Out of the plane, by the predictor (the identity where there is none):
+    ``/relative`` and ``/gain`` beside it; of the maps of the backbone's blocks, moved back (0: equivariant):
+    ``lie/block/<motion>/<block>`` with ``/relative``. Out of the plane, by the predictor (the identity where there is none):
     ``lie/{out_of_plane,relative,unmoved,ratio,angle_deg}`` of three consecutive frames of the test clips, and
     ``lie/rendered/{...}`` of objects rendered at small turns; of these also ``lie/rendered/relative/<part>``, unmoved.
     """
@@ -357,7 +362,7 @@ def _note(task, prefix: str, found: OutOfPlane) -> None:
 
 
 def _in_plane(task) -> None:
-    images, clips = pictures(task.live, PICTURES)
+    images, clips = pictures(task.live.test, PICTURES)
     objects = task.test.objects[clips]
 
     def function(batch: Tensor) -> dict[str, Tensor]:
@@ -372,6 +377,21 @@ def _in_plane(task) -> None:
             return
         for part, own in found.items():
             task.result.add(f"lie/plane/{motion}/{part}", own.lee, own.interval, relative=own.relative, gain=own.gain)
+    chosen = blocks.of_encoder(task.live.encoder, most=BLOCKS)
+    taps = blocks.Taps(task.live.encoder, {name: block for name, block in chosen.items() if name.startswith("backbone")})
+
+    def maps(batch: Tensor) -> dict[str, Tensor]:
+        return {name: values for name, values in taps(batch[:, :, None]).items() if values.ndim == 4}
+
+    for motion in BLOCK_MOTIONS if taps.chosen else ():
+        task.bar.set_postfix_str(f"lie of blocks, {motion}")
+        try:
+            found = lies(maps, images[:BLOCK_PICTURES], motion, objects[:BLOCK_PICTURES], batch=8, seed=task.seed)
+        except ValueError as error:
+            task.result.notes.append(f"lie of blocks skipped: {error}")
+            return
+        for name, own in found.items():
+            task.result.add(f"lie/block/{motion}/{name}", own.lee, own.interval, relative=own.relative)
 
 
 def _rendered(task) -> None:

@@ -7,7 +7,7 @@ pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<
 or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
 
 More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage, dci,
-erasure, lie, correlation, layers (the last three look at pictures too, through `Live`).
+erasure, lie, correlation, layers, position (the last four look at pictures too, through `Live`).
 
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
 Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -53,6 +54,7 @@ class Result:
             ``tracking/<tracker>/curve`` (F - 1,) drift with horizon, ``tracking/<tracker>/trust`` (B, F, F).
         notes: Lines about what was left out and why.
         erasers: By name, fitted on the train frames of all of the latent.
+        seconds: CPU seconds of this process by protocol; what two protocols share counts for the first.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Result:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     erasers: dict[str, Eraser] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
         """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""
@@ -214,7 +217,9 @@ def evaluate(
         task.result.metrics.update(collapse.summary(parts, torch.from_numpy(np.repeat(test.objects, test.frames))))
         for name in chosen:
             bar.set_postfix_str(name)
+            begun = time.process_time()
             questions[name](task)
+            task.result.seconds[name] = time.process_time() - begun
             bar.update()
     return task.result
 
