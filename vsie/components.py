@@ -10,7 +10,8 @@ import typing
 from collections.abc import Iterable, Mapping
 
 ROOMS = ("methods", "encoders", "predictors", "motion.flow", "motion.egomotion", "data.readers")
-SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema", "pairwise"}  # files that hold no component of their own
+# files that hold no component of their own, or none that can be trained
+SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema", "pairwise", "exported"}
 
 
 def names(room: str) -> list[str]:

@@ -198,16 +198,32 @@ class TrainConfig:
 class EvaluateConfig:
     """`tools/evaluate.py`."""
 
-    checkpoint: str = "???"
+    checkpoint: str | None = None
+    network: str | None = None
+    features: str | None = None
+    weights: str | None = None
+    size: int | None = None
+    frames: int | None = None
     protocol: Any = field(default_factory=lambda: ["classification", "pose", "tracking"])
     compat: str | None = None
     metric: str | None = None
     out: str | None = None
-    data: str | None = None
+    manifest: str | None = None
     ood: str | None = None
     device: str = "auto"
     seed: int = 0
     overwrite: bool = False
+
+
+# Written as the first, kept as the second: an option called like a folder of configs/ would be taken for a choice from it.
+ALIASES = {"evaluate": {"encoder": "network", "data": "manifest"}}
+
+
+def _unaliased(name: str, overrides: list[str]) -> list[str]:
+    """Overrides of a tool with its `ALIASES` replaced."""
+    for written, kept in ALIASES.get(name, {}).items():
+        overrides = [re.sub(rf"^(\+*){written}=", rf"\g<1>{kept}=", override) for override in overrides]
+    return overrides
 
 
 @dataclass
@@ -308,6 +324,7 @@ def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Call
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
                 return
+            sys.argv[1:] = _unaliased(name, sys.argv[1:])
             try:
                 _check_keys(name)
                 hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
@@ -335,6 +352,7 @@ def compose(name: str, overrides: list[str]) -> Any:
               "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig,
               "estimate_motion": EstimateMotionConfig, "prepare": PrepareConfig}[name]  # fmt: skip
     _register(name, schema)
+    overrides = _unaliased(name, overrides)
     with _fresh_hydra():
         try:
             return _to_object(hydra.compose(name, overrides))

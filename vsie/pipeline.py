@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from vsie import eraser as erasers
 from vsie import pose as geometry
 from vsie.config import AugmentConfig, DataConfig, RenderedData, TrainConfig, from_plain, to_plain
 from vsie.data import manifest as manifests
-from vsie.data import three_die_bench
+from vsie.data import scene, three_die_bench
 from vsie.data.augment import Augment
 from vsie.data.clips import ClipsDataset
 from vsie.data.frame_cache import FrameCache
@@ -29,7 +30,7 @@ from vsie.data.prepare import prepared
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
 from vsie.evaluation import suite
-from vsie.evaluation.inputs import Features
+from vsie.evaluation.inputs import Features, Live
 from vsie.extraction import weights_digest
 from vsie.files import atomic_path, write_text
 from vsie.methods.base import Method
@@ -299,11 +300,16 @@ def evaluate(
         initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
         untrained = feature_set(run, initial, splits, window, precision, "random-init")
         del initial
+    raw = None
+    if "leakage" in protocols and features.Backbone.differs(model.encoder):
+        raw = feature_set(run, features.Whole(features.Backbone(model.encoder)).eval(), splits, window, precision, "raw-backbone")
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
+    live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window, turns=small_turns(config))
+    trained = lit(trained, splits, protocols, method.encoder.stride)
     result = suite.evaluate(
-        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained,
+        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
     )  # fmt: skip
     for eraser in result.erasers.values():
@@ -317,19 +323,54 @@ def evaluate(
     return result.metrics
 
 
+COLOURED = ("leakage", "dci")  # what asks for light and floor too
+
+
+def lit(found: tuple[Features, ...], splits, protocols: Sequence[str], stride: int = 1) -> tuple[Features, ...]:
+    """Features with what their scenes were drawn from, where a protocol asks for it and the clips' pose archives have it."""
+    if not set(COLOURED) & set(protocols):
+        return found
+    result = []
+    for values, dataset in zip(found, splits.values(), strict=True):
+        known = None if values.latents is not None else scene.latents(dataset.manifest, dataset.rows)
+        if known is not None:
+            known = known[:, stride // 2 :: stride][:, : values.frames]  # of the frame in the middle of each step
+            values = dataclasses.replace(values, latents=known, latent_names=scene.NAMES)
+        result.append(values)
+    return tuple(result)
+
+
+def small_turns(config: TrainConfig):
+    """What renders small turns of objects like those of a config's data, kept in the cache; None where vsie did not render it."""
+    data = config.data
+    if data.root:
+        return None
+    from vsie.render import families, turns
+
+    options = {"trajectory": data.render.trajectory, "families": list(data.render.families or families.TURNTABLE_FAMILIES),
+               "size": data.size or data.render.size, "seed": data.render.seed}  # fmt: skip
+    return functools.partial(turns.cached, cache_folder() / "rendered", **options)
+
+
 def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> list[str]:
     """Those of the protocols that the data can answer; a line says which it cannot and why."""
     if not manifest.holds(test_split):
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
     rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
+    labelled, posed = bool((manifest.label[rows] >= 0).all()), bool(manifest.posed[rows].all())
+    return answerable(protocols, manifest.file, labelled=labelled, posed=posed)
+
+
+def answerable(protocols: Sequence[str], source: Path | str, *, labelled: bool, posed: bool) -> list[str]:
+    """Those of the protocols that need neither labels nor poses that `source` does not have; a line says which do."""
     kept = list(protocols)
-    if not (manifest.label[rows] >= 0).all() and "classification" in kept:
-        print(f"no classification: {manifest.file} has clips without a label")
+    if not labelled and "classification" in kept:
+        print(f"no classification: {source} has clips without a label")
         kept.remove("classification")
     needing = [name for name in ("pose", "tracking", "rotation", "mrr", "pre", *suite.measures()) if name in kept]
-    if not manifest.posed[rows].all() and needing:
-        print(f"{', '.join(f'no {name}' for name in needing)}: {manifest.file} has clips without poses")
+    if not posed and needing:
+        print(f"{', '.join(f'no {name}' for name in needing)}: {source} has clips without poses")
         kept = [name for name in kept if name not in needing]
     return kept
 

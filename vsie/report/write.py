@@ -54,10 +54,15 @@ def write_report(
     if known:
         write_text(out / "measures.md", measures.markdown({**result.metrics, **result.intervals}) + "\n")
         written.append(out / "measures.md")
+    if rows := figures.layer_rows(metrics):
+        lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
+        write_text(out / "layers.csv", "\n".join(lines) + "\n")
+        written += [out / "layers.csv", figures.layer_curves(metrics, out / "layers.png")]
     axis = motion_axis(torch.as_tensor(deltas))
     if (Path(run) / "log.csv").is_file():
         written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))
-    parts = {name: flat(test, name, "clip").numpy() for name in test.parts() if name != "all"}
+    own = [name for name in test.parts() if name != "all"] or ["all"]
+    parts = {name: flat(test, name, "clip").numpy() for name in own}
     poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
     angles = angle_about(axis, poses[:1], poses)
     written.append(
