@@ -68,7 +68,8 @@ def test_every_key_has_what_belongs_beside_it(result):
     keys |= {
         f"erasure/{c}/{e}": ("floor", "before", "random") for c in columns for e in erasers if metrics[f"erasure/kept/{e}"] > 0
     }
-    keys |= {f"cleaned/{c}/{e}": ("floor",) for c in (*columns, "pose_mlp", "pair") for e in erasers if f"cleaned/rank/{e}" in metrics}
+    judged = [e for e in erasers if f"cleaned/rank/{e}" in metrics]
+    keys |= {f"cleaned/{c}/{e}": ("floor",) for c in (*columns, "pose_mlp", "pair") for e in judged}
     keys |= {"dci/disentanglement": (), "dci/completeness": ()}
     for key, beside in keys.items():
         for name in (key, *(f"{key}/{other}" for other in beside)):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from tests.evaluation.synthetic import features
 from vsie.evaluation import bootstrap, paired, rotations
-from vsie.evaluation.paired import Minus, Sample, Worst, estimate, of_items
+from vsie.evaluation.paired import Minus, Relative, Sample, Worst, estimate, of_items
 
 
 def drawn(seed: int, shift: float = 0.0, objects: int = 30) -> tuple[np.ndarray, np.ndarray]:
@@ -15,6 +18,10 @@ def drawn(seed: int, shift: float = 0.0, objects: int = 30) -> tuple[np.ndarray,
     rng = np.random.default_rng(seed)
     names = np.repeat(np.arange(objects) + 7, 6)
     return hard[names - 7] + shift + 0.3 * rng.normal(size=len(names)), names
+
+
+def less(first, second) -> Minus:
+    return Minus(of_items("mean", *first), of_items("mean", *second))
 
 
 @pytest.mark.parametrize("kind, interval", [("mean", bootstrap.mean_interval), ("median", bootstrap.median_interval)])
@@ -72,17 +79,16 @@ def test_pairing_shows_a_difference_that_two_intervals_hide():
 
 
 def test_nothing_is_shown_where_nothing_is_there_and_one_seed_disagrees():
-    same = estimate([Minus(of_items("mean", *drawn(1)), of_items("mean", *drawn(2)))])
+    same = estimate([less(drawn(1), drawn(2))])
     assert same.verdict() == "not shown" and same.within(0.2) and not same.within(0.0)
-    seeds = [Minus(of_items("mean", *drawn(s, shift=shift)), of_items("mean", *drawn(s + 50))) for s, shift in ((0, 1), (1, 1), (2, -1))]
-    found = estimate(seeds)
+    found = estimate([less(drawn(s, shift=shift), drawn(s + 50)) for s, shift in ((0, 1), (1, 1), (2, -1))])
     assert found.verdict() == "not shown" and found.value == pytest.approx(1 / 3, abs=0.15) and len(found.each) == 3
 
 
 def test_false_alarms_are_about_as_rare_as_they_should_be():
     alarms = 0
     for trial in range(60):
-        pairs = [Minus(of_items("mean", *drawn(1000 + 10 * trial + s)), of_items("mean", *drawn(5000 + 10 * trial + s))) for s in range(3)]
+        pairs = [less(drawn(1000 + 10 * trial + s), drawn(5000 + 10 * trial + s)) for s in range(3)]
         alarms += estimate(pairs, replicates=200, seed=trial).verdict() != "not shown"
     assert alarms <= 7
 
@@ -92,6 +98,21 @@ def test_the_worst_of_several_probes_changes_hands_in_a_resample():
     worst = Worst([(low, 0.1), (high, 0.2)])
     assert worst.value == pytest.approx(0.75 - 0.2)
     np.testing.assert_allclose(worst.replicates(np.array([[2, 0], [0, 2], [1, 1]])), [0.9, 1.3, 0.55])
+
+
+def test_a_share_of_what_all_knows_is_not_known_where_all_knows_nothing():
+    own, whole = of_items("mean", np.array([0.3, 0.5]), np.arange(2)), of_items("mean", np.array([0.5, 0.9]), np.arange(2))
+    share = Relative(own, whole, floor=0.1)
+    assert share.value == pytest.approx(0.3 / 0.6)
+    np.testing.assert_allclose(share.replicates(np.array([[2, 0], [0, 2]])), [0.2 / 0.4, 0.4 / 0.8])
+    nothing = Relative(own, whole, floor=0.7)
+    assert np.isnan(nothing.value) and estimate([Minus(nothing, share)]).verdict() == "not shown"
+
+
+def test_clips_are_told_apart_by_what_is_known_of_them():
+    first, other = (features(objects=4, seed=seed) for seed in (0, 1))
+    assert paired.fingerprint(first) == paired.fingerprint(dataclasses.replace(first, paths=["elsewhere"] * len(first.paths)))
+    assert paired.fingerprint(first) != paired.fingerprint(other)
 
 
 def test_other_objects_are_refused():
@@ -104,9 +125,9 @@ def test_other_objects_are_refused():
 
 def test_samples_survive_their_file(tmp_path):
     samples = {"a/b": of_items("median", *drawn(0)), "c": of_items("mean", *drawn(1))}
-    paired.save(tmp_path / "samples.npz", samples)
-    again = paired.load(tmp_path / "samples.npz")
-    assert list(again) == ["a/b", "c"] and [s.kind for s in again.values()] == ["median", "mean"]
+    paired.save(tmp_path / "samples.npz", samples, clips="abc")
+    again, clips = paired.load(tmp_path / "samples.npz")
+    assert clips == "abc" and list(again) == ["a/b", "c"] and [s.kind for s in again.values()] == ["median", "mean"]
     for key, sample in samples.items():
         assert again[key].value == sample.value
         np.testing.assert_array_equal(again[key].objects, sample.objects)

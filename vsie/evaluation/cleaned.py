@@ -1,11 +1,11 @@
-"""Would it do to remove the pose afterwards? Everything that is known, cleaned by each eraser, on the terms of the leakage matrix.
+"""Would it do to remove the pose afterwards? All of the latent, cleaned by each eraser, on the terms of the leakage matrix.
 
 Rows: all of the latent after LEACE (vec R; and a basis of functions), one-shot linear removal, INLP, RASA and orbit removal (see
 `erasure`), each reduced to the width of the narrowest part and asked by all probes exactly as the rows of `leakage` are, on the
 same frames: the learned invariant part and these are points of one plane, pose that is left against class that is kept.
 
-Notable: `erasure` judges the erasers as such (full width, what they change, a random subspace of equal rank); here the question is
-whether a learned part is better than they are, so nothing may differ but the rows.
+Notable: `erasure` judges the erasers as such (full width, what they change, a random subspace of equal rank); here the question
+is whether a learned part is better than they are, so nothing may differ but the rows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def cleaned(
 
 
 def protocol(task) -> None:
-    """For `suite`: ``cleaned/<column>/<eraser>`` with ``/floor`` beside it and ``cleaned/rank/<eraser>``, columns as in ``leakage``."""
+    """For `suite`: ``cleaned/<column>/<eraser>`` with ``/floor``, columns as in ``leakage``; ``cleaned/rank/<eraser>``."""
     audit, result = of_task(task), task.result
     task.bar.set_postfix_str("cleaned, fitting")
     try:
@@ -70,5 +70,5 @@ def protocol(task) -> None:
             result.add(f"cleaned/{column}/{name}", outcome.value, outcome.interval(task.seed), floor=outcome.floor)
             result.samples[f"cleaned/{column}/{name}"] = outcome.sample(audit.names)
             if "median_deg" in outcome.beside:
-                interval, floor = (outcome.beside["median_deg/low"], outcome.beside["median_deg/high"]), outcome.beside["median_deg/floor"]
-                result.add(f"cleaned/{column}_median_deg/{name}", outcome.beside["median_deg"], interval, floor=floor)
+                median, *ends, floor = (outcome.beside[f"median_deg{end}"] for end in ("", "/low", "/high", "/floor"))
+                result.add(f"cleaned/{column}_median_deg/{name}", median, tuple(ends), floor=floor)

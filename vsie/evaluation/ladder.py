@@ -285,7 +285,7 @@ def orbit_share(latents: Tensor, objects: np.ndarray, *, name: str = "the repres
 
 
 def orbit_sums(latents: Tensor, objects: np.ndarray) -> np.ndarray:
-    """Sums (objects, 3 + d) from which `orbit_share` follows: the squared distance within, the count, |x|^2, x, about the mean."""
+    """Sums (objects, 3 + d) from which `orbit_share` follows: |x|^2 within the object, count, |x|^2, x, about the mean of all."""
     centred = latents.double() - latents.double().mean(0)
     terms = torch.cat([torch.ones(len(centred), 1), centred.square().sum(1, keepdim=True), centred], 1).numpy()
     total = bootstrap.group_sums(terms, objects)

@@ -11,6 +11,7 @@ in effect that no seed disagrees.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 
 from vsie.evaluation import rotations
 from vsie.evaluation.bootstrap import LEVEL, draw, group_sums
+from vsie.evaluation.inputs import Features
 from vsie.files import atomic_path
 
 REPLICATES = 1000
@@ -136,6 +138,32 @@ class Worst:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """(own - floor) / (whole - floor), a share of what `whole` knows; NaN where `whole` is less than `least` above the floor."""
+
+    own: Quantity
+    whole: Quantity
+    floor: float
+    least: float = 0.02
+
+    @property
+    def names(self) -> np.ndarray:
+        """Those of both, which have to agree."""
+        return common([self.own, self.whole])
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        above = self.whole.value - self.floor
+        return (self.own.value - self.floor) / above if above >= self.least else math.nan
+
+    def replicates(self, counts: np.ndarray) -> np.ndarray:
+        """The same (R,) in resamples (R, objects)."""
+        above = self.whole.replicates(counts) - self.floor
+        return (self.own.replicates(counts) - self.floor) / np.where(above >= self.least, above, np.nan)
+
+
+@dataclass(frozen=True)
 class Minus:
     """One number less another, on the same objects."""
 
@@ -214,9 +242,18 @@ def estimate(quantities: Sequence[Quantity], *, replicates: int = REPLICATES, se
     return Estimate(float(np.mean(each)), float(low), float(high), each)
 
 
-def save(file: Path | str, samples: Mapping[str, Sample]) -> None:
-    """Write samples by key to an .npz, atomically."""
-    arrays: dict[str, np.ndarray] = {"keys": np.array(list(samples), np.str_)}
+def fingerprint(features: Features) -> str:
+    """What tells one set of held-out clips (and what was known of them) from another, wherever the files lie."""
+    digest = hashlib.sha256()
+    for array in (features.objects, features.clips, features.labels):
+        digest.update(np.ascontiguousarray(array, np.int64).tobytes())
+    digest.update(np.ascontiguousarray(np.round(features.poses, 4) + 0.0, np.float32).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save(file: Path | str, samples: Mapping[str, Sample], *, clips: str = "") -> None:
+    """Write samples by key to an .npz, atomically, with the fingerprint of the clips that they are of."""
+    arrays: dict[str, np.ndarray] = {"keys": np.array(list(samples), np.str_), "clips": np.array(clips, np.str_)}
     arrays["kinds"] = np.array([sample.kind for sample in samples.values()], np.str_)
     for number, sample in enumerate(samples.values()):
         arrays[f"values-{number}"], arrays[f"objects-{number}"] = sample.values, sample.objects
@@ -224,8 +261,8 @@ def save(file: Path | str, samples: Mapping[str, Sample]) -> None:
         np.savez_compressed(temporary, **arrays)
 
 
-def load(file: Path | str) -> dict[str, Sample]:
-    """Samples by key from an .npz that `save` wrote; nothing in the file is run.
+def load(file: Path | str) -> tuple[dict[str, Sample], str]:
+    """Samples by key, and the fingerprint, from an .npz that `save` wrote; nothing in the file is run.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -235,10 +272,11 @@ def load(file: Path | str) -> dict[str, Sample]:
     if not file.is_file():
         raise FileNotFoundError(f"no samples at {file}: evaluate the run")
     with np.load(file, allow_pickle=False) as stored:
-        if not {"keys", "kinds"} <= set(stored.files):
-            raise ValueError(f"{file} holds no samples: expected the arrays keys and kinds, found {', '.join(stored.files)}")
+        if not {"keys", "kinds", "clips"} <= set(stored.files):
+            raise ValueError(f"{file} holds no samples: expected the arrays keys, kinds, clips, found {', '.join(stored.files)}")
         kinds = stored["kinds"].tolist()
-        return {
+        samples = {
             key: Sample(kinds[number], stored[f"values-{number}"], stored[f"objects-{number}"])
             for number, key in enumerate(stored["keys"].tolist())
         }
+        return samples, str(stored["clips"])

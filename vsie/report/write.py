@@ -48,7 +48,7 @@ def write_report(
         metrics = {**json.loads((out / "metrics.json").read_text(encoding="utf-8")), **metrics}
     write_text(out / "metrics.json", json.dumps(plain(metrics), indent=1, sort_keys=True) + "\n")
     if result.samples:
-        paired.save(out / "samples.npz", result.samples)
+        paired.save(out / "samples.npz", result.samples, clips=paired.fingerprint(test))
     table, known = tables.terminal(metrics), measures.terminal(metrics)
     table += f"\n\n{known}" if known else ""
     write_text(out / "table.txt", table + "\n")
