@@ -26,7 +26,7 @@ COLUMNS = ("pose_linear", "pose_kernel", "pose_mlp", "pair")
 def r2(score: float, rng) -> paired.Sample:
     """Terms whose R2 is about `score`."""
     truth = rng.normal(size=(len(OBJECTS), 1))
-    residual = (1 - score) * (1 + 0.1 * rng.normal(size=(len(OBJECTS), 1)))
+    residual = (1 - score) * truth**2 * (1 + 0.1 * rng.normal(size=(len(OBJECTS), 1)))
     return paired.Sample("r2", np.concatenate([np.ones_like(truth), residual, truth, truth**2], 1), OBJECTS)
 
 
@@ -113,8 +113,8 @@ def test_several_verdicts_come_to_one():
 
 
 def test_the_front_and_the_closer_look():
-    points = [Point(name, spread(leak), spread(top1)) for name, leak, top1 in
-              (("inv", 0.05, 0.93), ("leace", 0.6, 0.96), ("inlp", 0.3, 0.92), ("all", 0.7, 0.96), ("random", 0.0, 0.25))]  # fmt: skip
+    places = {"inv": (0.05, 0.93), "leace": (0.6, 0.96), "inlp": (0.3, 0.92), "all": (0.7, 0.96), "random": (0.0, 0.25)}
+    points = [Point(name, spread(leak), spread(top1)) for name, (leak, top1) in places.items()]
     assert verdicts.front(points) == ["inv", "leace", "random"]  # inlp: inv has less pose and more class; all: leace
     assert [point.name for point in near(points)] == ["inv", "leace", "inlp", "all"]
 

@@ -33,20 +33,9 @@ from tqdm import tqdm
 from vsie import evaluation
 from vsie import pose as geometry
 from vsie.eraser import Eraser
-from vsie.evaluation import (
-    bootstrap,
-    classification,
-    collapse,
-    inversion,
-    paired,
-    pose,
-    released,
-    rotations,
-    steering,
-    tracking,
-    views,
-)
+from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, released, rotations, steering, tracking, views
 from vsie.evaluation.inputs import Features, Steering, check_scorable, part_of
+from vsie.evaluation.paired import Sample, of_items
 
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
 DEFAULT = ("classification", "pose", "tracking")
@@ -73,7 +62,7 @@ class Result:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     erasers: dict[str, Eraser] = field(default_factory=dict)
-    samples: dict[str, paired.Sample] = field(default_factory=dict)
+    samples: dict[str, Sample] = field(default_factory=dict)
 
     def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
         """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""
@@ -261,7 +250,7 @@ def _classification(task: _Task) -> None:
             interval = bootstrap.mean_interval(values, correct.objects[name], seed=task.seed)
             beside = {} if random is None else {"random_init": random.values[name].mean()}
             task.result.add(f"classification/{name}/{part}", values.mean(), interval, floor=floors[name], **beside)
-            task.result.samples[f"classification/{name}/{part}"] = paired.of_items("mean", values, correct.objects[name])
+            task.result.samples[f"classification/{name}/{part}"] = of_items("mean", values, correct.objects[name])
 
 
 def _pose(task: _Task) -> None:
@@ -282,7 +271,7 @@ def _pose(task: _Task) -> None:
             if random:
                 beside["random_init"] = random[name]
             task.result.add(f"pose/{name}/{part}", value, intervals[name], **beside)
-        task.result.samples[f"pose/geodesic_median_deg/{part}"] = paired.of_items("median", scores.errors, objects)
+        task.result.samples[f"pose/geodesic_median_deg/{part}"] = of_items("median", scores.errors, objects)
     _steering(task)
     if not task.invertible():
         return
@@ -292,7 +281,7 @@ def _pose(task: _Task) -> None:
     for name, value in rotations.summarise(errors).items():
         beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
         task.result.add(f"pose/{name}/inversion", value, intervals[name], **beside)
-    task.result.samples["pose/geodesic_median_deg/inversion"] = paired.of_items("median", errors, objects)
+    task.result.samples["pose/geodesic_median_deg/inversion"] = of_items("median", errors, objects)
 
 
 def _steering(task: _Task) -> None:
@@ -311,7 +300,7 @@ def _steering(task: _Task) -> None:
         interval = bootstrap.mean_interval(values, scores.objects, seed=task.seed)
         beside = {"floor": floors["chance"][name], "identity": floors["identity"][name]}
         task.result.add(f"steering/{name}", values.mean(), interval, **beside)
-        task.result.samples[f"steering/{name}"] = paired.of_items("mean", values, scores.objects)
+        task.result.samples[f"steering/{name}"] = of_items("mean", values, scores.objects)
     interval = bootstrap.mean_interval(errors, objects, seed=task.seed)
     beside = {"floor": floors["chance"]["pre"], "identity": floors["identity"]["pre"]}
     task.result.add("steering/pre", errors.mean(), interval, **beside)
@@ -355,7 +344,7 @@ def _tracking(task: _Task) -> None:
                 beside["random_init"] = random[name].get(measure, np.nan)
             task.result.add(f"tracking/{name}/{measure}", value, interval, **beside)
             if measure in scores.errors:
-                sample = paired.of_items("median", scores.errors[measure], scores.objects[measure])
+                sample = of_items("median", scores.errors[measure], scores.objects[measure])
                 task.result.samples[f"tracking/{name}/{measure}"] = sample
         arrays[f"tracking/{name}"] = tracked.trajectory.numpy()
         arrays[f"tracking/{name}/curve"] = scores.curve
