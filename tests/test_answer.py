@@ -60,6 +60,7 @@ def judged(
     metrics |= {key: sample.value for key, sample in samples.items()}
     metrics |= {"tracking/inversion/drift_deg/floor": 57.6, "classification/top1/inv/floor": 0.083, "ladder/group_law": 0.1}
     metrics |= {"ladder/identity@15/inv/null": 0.4, "ladder/identity@90/inv/null": 0.2, "dci/completeness": None}
+    metrics |= {"seis/inv@15/inv": 0.5, "seis/inv@90/inv": 0.7, "seis/inv@15/inv/null": 0.1, "seis/inv_in_sample@15/inv": 9.0}
     folder = root / "runs" / f"{row}-{seed}"
     folder.mkdir(parents=True)
     config = {"method": {"name": "vsie"}, "seed": seed, "data": {"frames": frames, "windows": 8 // frames}}
@@ -145,6 +146,9 @@ def test_the_improvement_is_the_difference_that_was_made(page):
     (ladder,) = [measure for measure in verdicts.measures() if measure.key == "ladder/identity/inv"]
     assert ladder.value(rows["clips"][0]) == pytest.approx(0.8)  # of the two motions that all objects make
     assert ladder.floor(rows["clips"][0]) == pytest.approx(0.3)
+    (seis,) = [measure for measure in verdicts.measures() if measure.key == "seis/inv/inv"]
+    assert seis.value(rows["clips"][0]) == pytest.approx(0.6) and seis.floor(rows["clips"][0]) == pytest.approx(0.1)
+    assert verdicts.improvement(seis, rows["clips"], rows["stills"]) is None  # nothing to resample is kept
     (leak,) = [measure for measure in verdicts.measures() if measure.key == "leak/inv"]
     assert leak.value(rows["clips"][0]) == pytest.approx(0.02, abs=0.02)  # the strongest probe's
 

@@ -141,8 +141,9 @@ def _by_frames(rows: Rows, lengths: Mapping[str, int]) -> dict[str, tuple[dict[i
             "tracking/inversion/drift_deg", "leak/inv", "leak_class/linear", "ladder/linear/equi")  # fmt: skip
     panels = {}
     for measure in (m for key in keys for m in measures() if m.key == key):
-        values = {length: [measure.value(run) for run in rows[name]] for name, length in lengths.items()}
-        values = {length: [v for v in own if not math.isnan(v)] for length, own in values.items()}
+        values: dict[int, list[float]] = {}
+        for name, length in lengths.items():
+            values.setdefault(length, []).extend(v for run in rows[name] if not math.isnan(v := measure.value(run)))
         values = {length: own for length, own in values.items() if own}
         if len(values) > 1:
             floors = [measure.floor(run) for name in lengths for run in rows[name]]

@@ -72,6 +72,7 @@ class Measure:
         make: Of a run what it is made of, None where that was not kept; None for the sample of `key`.
         main: Whether a verdict about its group counts it.
         null: Of a run what stands beside a number that was made: who sees nothing.
+        number: Of a run the number, where nothing that it is made of is kept.
     """
 
     words: str
@@ -82,6 +83,7 @@ class Measure:
     make: Callable[[Judged], Quantity | None] | None = None
     main: bool = True
     null: Callable[[Judged], float] | None = None
+    number: Callable[[Judged], float] | None = None
 
     def quantity(self, run: Judged) -> Quantity | None:
         """What it is made of in a run."""
@@ -90,6 +92,8 @@ class Measure:
     def value(self, run: Judged) -> float:
         """The number of a run; NaN where it was not taken."""
         made = self.quantity(run)
+        if made is None and self.number is not None:
+            return self.number(run)
         return run.metric(self.key) if made is None else made.value
 
     def floor(self, run: Judged) -> float:
@@ -159,6 +163,20 @@ def _rung(words: str, rung: str, part: str, *, main: bool = True) -> Measure:
     )  # fmt: skip
 
 
+def _seis(words: str, score: str, part: str) -> Measure:
+    """A held-out SEIS score, the mean over the fixed motions; its interval is in metrics.json, what it is made of is not kept."""
+
+    def mean(run: Judged, end: str) -> float:
+        pattern = rf"seis/{score}@[^/]+/{part}{end}"
+        found = [value for key, value in run.run.metrics.items() if re.fullmatch(pattern, key) and not math.isnan(value)]
+        return float(np.mean(found)) if found else math.nan
+
+    return Measure(
+        words, "split", "share", True, f"seis/{score}/{part}", main=False, null=lambda run: mean(run, "/null"),
+        number=lambda run: mean(run, ""),
+    )  # fmt: skip
+
+
 @functools.cache
 def measures() -> tuple[Measure, ...]:
     """All measures of the page, in its order."""
@@ -194,6 +212,8 @@ def measures() -> tuple[Measure, ...]:
         Measure("equi moves linearly, any motion", "split", "share", True, "ladder/conditional/equi"),
         Measure("variance of inv that lies within objects", "split", "share", False, "ladder/orbit_share/inv"),
         Measure("predictor: defect of the group law", "split", "share", False, "ladder/group_law", main=False),
+        _seis("SEIS: S_inv of inv, held out", "inv", "inv"),
+        _seis("SEIS: S_equiv of equi, held out", "equiv", "equi"),
         Measure("DCI: disentanglement", "split", "share", True, "dci/disentanglement", main=False),
         Measure("DCI: completeness", "split", "share", True, "dci/completeness", main=False),
     ]  # fmt: skip
