@@ -236,6 +236,52 @@ class ReportConfig:
 
 
 @dataclass
+class GridConfig:
+    """The runs of a study and what is asked of them; see `vsie.study` and `vsie.answer`.
+
+    Args:
+        title: Of the page.
+        common: Overrides of `tools/train.py` for every row.
+        rows: Name of a row to its own overrides.
+        reference: The row that others are compared with.
+        video: Rows on clips: does video help, against the reference?
+        subject: The row whose invariant part is held against erasers; its own.
+        motion: Two rows, known and estimated motion.
+        images: Budget of a run; null as `tools/train.py` has it.
+        protocol: What every run is asked.
+    """
+
+    title: str = ""
+    common: list[str] = field(default_factory=list)
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    reference: str | None = None
+    video: list[str] = field(default_factory=list)
+    subject: str | None = None
+    motion: list[str] = field(default_factory=list)
+    images: int | None = None
+    protocol: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StudyConfig:
+    """`tools/study.py`. See `vsie.study.study`."""
+
+    out: str = "study"
+    rows: list[str] | None = None
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    images: int | None = None
+    take: list[str] = field(default_factory=list)
+    train: bool = True
+    again: bool = False
+    jobs: int = 2
+    threads: int | None = None
+    protocol: list[str] | None = None
+    data: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    grid: GridConfig = field(default_factory=GridConfig)
+
+
+@dataclass
 class ExtractConfig:
     """`tools/extract.py`. See `vsie.extraction.extract`."""
 
@@ -349,7 +395,7 @@ def compose(name: str, overrides: list[str]) -> Any:
     import hydra
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
-              "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig,
+              "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig, "study": StudyConfig,
               "estimate_motion": EstimateMotionConfig, "prepare": PrepareConfig}[name]  # fmt: skip
     _register(name, schema)
     overrides = _unaliased(name, overrides)
