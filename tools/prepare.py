@@ -1,9 +1,10 @@
 """Make a manifest of a data set as its authors release it; videos and images stay where they are.
 
     python tools/prepare.py data=co3d data.root=DIR out=manifests/co3d
+    python tools/prepare.py data=kinetics data.root=DIR out=manifests/kinetics
     python tools/prepare.py data=images data.root=DIR data.reader.fps=10 out=manifests/mine
-    python tools/train.py data=co3d data.root=DIR                       # prepares in the cache, and trains
-    python tools/estimate_motion.py manifest=manifests/co3d out=motion
+    python tools/estimate_motion.py manifest=manifests/mine out=motion      # then
+    python tools/train.py data=co3d data.root=DIR                           # or straight away: prepares in the cache
 
 Data sets: kinetics, co3d, uco3d, realestate10k, mvimgnet, colmap, images; data_manifests/README.md describes each.
 """

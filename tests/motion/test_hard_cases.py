@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from tests.data.conftest import write_video
-from tests.motion.scenes import SIZE, moved, similarity, texture
+from tests.motion.scenes import SIZE, moved, observe, similarity, texture
 from vsie import checkpoint, pose
 from vsie.config import compose, to_plain
 from vsie.data import WindowsDataset, load, probe
 from vsie.extraction import extract
 from vsie.model import build_method
-from vsie.motion.estimate import estimate_manifest, known_pairs
+from vsie.motion.estimate import estimate_manifest, known_pairs, lasts
 
 STAMPS = [0, 40, 120, 160, 280, 320, 400]  # ms: steps of 40, 80 and 120
 SHAKE = [math.radians(6 * math.sin(1.3 * t)) for t in range(7)]
@@ -115,6 +115,20 @@ def test_what_does_not_move_has_identity_deltas_of_low_confidence(motion, name):
     assert np.linalg.norm(turns(found), axis=1).max() < 0.1
     assert np.abs(steps(found)).max() < 0.1
     assert found["confidence"].max() < 0.1 and found["segment"].tolist() == [0] * 6
+
+
+def test_slow_motion_and_a_small_thing_last_and_grain_and_one_jump_do_not():
+    ground, grain = texture(SIZE, 4), np.random.default_rng(0)
+    for move in (dict(shift=(0.5, 0)), dict(shift=(0, 1.0), scale=0.3)):
+        shift = np.array(move["shift"])
+        frames = moved([similarity(**move | {"shift": tuple(shift * t)}) for t in range(5)], background=ground)
+        assert lasts(observe(frames)), move
+    scene = moved([similarity()], background=ground)[0]
+    noisy = np.clip(np.repeat(scene[None], 5, 0) + grain.normal(0, 4, (5, *scene.shape)), 0, 255).astype(np.uint8)
+    assert not lasts(observe(noisy))
+    jump = np.concatenate([np.repeat(scene[None], 3, 0), np.repeat(np.roll(scene, 2, 1)[None], 3, 0)])
+    assert not lasts(observe(jump))
+    assert lasts(observe(noisy[:2])), "of two frames nothing can be said"
 
 
 def test_a_cut_is_found_and_not_bridged(motion):

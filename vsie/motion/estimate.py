@@ -33,8 +33,6 @@ from vsie.motion.foreground import cuts
 
 VERSION = 2  # of the archives; a change of the estimators' results raises it
 USES = ("intrinsics", "depth", "mask")
-LASTING = 0.3  # pixels a frame, and over two steps in a row: what is less, codecs and sensors make, too
-AREA = 2e-3  # share of the pixels that have to move so for a clip to move
 FLOOR = 0.035  # radians: added to the size of a turn, below it nothing can be told
 
 
@@ -82,21 +80,26 @@ def clip_motion(
     return [_joined(len(frames), spans, told) for frames, spans in zip(clips, segments, strict=True)]
 
 
-def lasts(clip: Observation) -> bool:
+def lasts(clip: Observation, *, least: float = 0.3, area: float = 2e-3) -> bool:
     """Whether anything moves for longer than a step; a clip of two frames is given the benefit of the doubt.
 
     A static video is not static once it was recorded and encoded: at every key frame up to 90 % of its textured pixels "move" by
     0.2 pixels and more, grain moves them in every step. But that never goes on in one direction: where the flows of two steps
     in a row have the inner product m^2, motion lasts by m (measured on static clips with noise of 0 to 4 grey levels, H.264 at
     crf 10 to 35: at most 0.1 % of the pixels have m > 0.3; a shift of 0.4 pixels a frame: 12 %).
+
+    Args:
+        clip: What is seen.
+        least: Pixels a frame by which motion has to last.
+        area: Share of the pixels where it has to.
     """
     flow = clip.fields.forward
     if len(flow) < 2:
         return True
     told = clip.factor[:-1].square().sum((-1, -2)) / 2
     seen = (told > 0.05) & (clip.fields.forward_confidence > 0.2)
-    lasting = (flow[1:] * flow[:-1]).sum(-1) > LASTING**2
-    return bool((lasting & seen[1:] & seen[:-1]).float().mean() > AREA)
+    lasting = (flow[1:] * flow[:-1]).sum(-1) > least**2
+    return bool((lasting & seen[1:] & seen[:-1]).float().mean() > area)
 
 
 def _joined(frames: int, spans: list[tuple[int, int]], motions) -> dict[str, np.ndarray]:
