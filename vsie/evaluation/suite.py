@@ -53,6 +53,7 @@ class Result:
             ``tracking/<tracker>/curve`` (F - 1,) drift with horizon, ``tracking/<tracker>/trust`` (B, F, F).
         notes: Lines about what was left out and why.
         erasers: By name, fitted on the train frames of all of the latent.
+        truth: What tracks are drawn against.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Result:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     erasers: dict[str, Eraser] = field(default_factory=dict)
+    truth: str = "truth"
 
     def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
         """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""
