@@ -1,4 +1,4 @@
-"""What a run is told of motion, from the command line to the metrics: checks, hold-out, marks, and the whole job on bare videos."""
+"""What a run is told of motion, from options to metrics: checks, hold-out, marks, and the whole job on bare videos."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from vsie.evaluation.suite import Result
 from vsie.model import build_method
 from vsie.report import tables
 
-TINY = ["encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=32", "encoder.mixing=0", "method.projector_width=32",
-        "data.windows=2", "data.spacing=[1,2]", "trainer.batch=4", "trainer.precision=32-true", "trainer.log_steps=1", "threads=1"]  # fmt: skip
+TINY = [
+    "encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=32", "encoder.mixing=0", "method.projector_width=32",
+    "data.windows=2", "data.spacing=[1,2]", "trainer.batch=4", "trainer.precision=32-true", "trainer.log_steps=1", "threads=1",
+]  # fmt: skip
 
 
 def config(*overrides: str):
@@ -135,6 +137,16 @@ def test_trust_decides_which_training_deltas_there_are(videos):
         pipeline.training_deltas(dataset, 8)
 
 
+def test_estimated_poses_do_not_pass_for_known_ones(videos, tmp_path):
+    from vsie.motion.estimate import estimate_manifest
+
+    estimate_manifest(
+        manifest=videos[1], out=tmp_path / "motion", flow={"name": "dis"}, egomotion={"name": "affine"}, size=32, progress=False
+    )
+    with pytest.raises(ValueError, match=r"holds estimated motion.* data.root=.*plain motion=estimated motion.cache=.*motion"):
+        pipeline.open_data(config("data=videos", f"data.root={tmp_path / 'motion'}"))
+
+
 @pytest.fixture()
 def quick(monkeypatch, tmp_path):
     """An empty cache, and probes of a few steps."""
@@ -143,8 +155,10 @@ def quick(monkeypatch, tmp_path):
 
 
 def test_bare_videos_go_from_nothing_to_features_and_measures_that_say_what_they_are(videos, quick, tmp_path, capsys):
-    overrides = ["data=videos", f"data.root={videos[1]}", "motion=estimated", "data.size=32", "data.workers=0", "data.held_out=0.3",
-                 "trainer.images=64", "egomotion=orbit", f"out={tmp_path / 'run'}"]  # fmt: skip
+    overrides = [
+        "data=videos", f"data.root={videos[1]}", "motion=estimated", "data.size=32", "data.workers=0", "data.held_out=0.3",
+        "trainer.images=64", "egomotion=orbit", f"out={tmp_path / 'run'}",
+    ]  # fmt: skip
     run = pipeline.train(config(*overrides))
     said = capsys.readouterr().out
     assert "no classification: " in said and "clips without a label" in said

@@ -79,6 +79,7 @@ def open_data(config: TrainConfig) -> tuple[Manifest, Frames | None]:
         return open_views(data)
     manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))
     manifest.rows("train")  # a manifest without any is refused here, before anything is decoded
+    told.check_truth(config, manifest)
     manifest = told.hold_out(manifest, data.held_out)
     return manifest, open_cache(manifest, data.size) if data.cache else None
 

@@ -82,6 +82,19 @@ def hold_out(manifest: Manifest, share: float) -> Manifest:
     return dataclasses.replace(manifest, split=split)
 
 
+def check_truth(config: TrainConfig, manifest: Manifest) -> None:
+    """Refuse poses that were estimated where they would pass for known ones.
+
+    Raises:
+        ValueError: It says how to train on them.
+    """
+    about = Path(manifest.root) / "motion.json"
+    if config.data.layout == "clips" and about.is_file() and manifest.posed.any():
+        source = json.loads(about.read_text(encoding="utf-8")).get("manifest", "VIDEOS")
+        raise ValueError(f"{manifest.file} holds estimated motion, which is no truth to be judged by: data.root={source} "
+                         f"motion=estimated motion.cache={manifest.root}")  # fmt: skip
+
+
 def estimated(config: TrainConfig, manifest: Manifest, rows: np.ndarray, caches: Path) -> EstimatedMotion:
     """The estimated motion of some rows of a manifest; what is missing of it is made first, resumably, with a bar.
 
@@ -102,6 +115,7 @@ def estimated(config: TrainConfig, manifest: Manifest, rows: np.ndarray, caches:
     estimate_manifest(
         manifest=dataclasses.replace(manifest, **some), out=folder, flow=config.flow, egomotion=config.egomotion,
         size=motion.size, uses=motion.uses, batch=motion.batch, allowed_skips=config.data.allowed_skips,
+        listed=False,
     )  # fmt: skip
     found = EstimatedMotion(manifest, rows, folder, weighted=motion.weighted)
     if config.conditioning.translation and len(found.scales) > 1:

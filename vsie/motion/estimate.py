@@ -195,6 +195,7 @@ def estimate_manifest(
     shard: tuple[int, int] = (0, 1),
     allowed_skips: float = 0.01,
     overwrite: bool = False,
+    listed: bool = True,
     progress: bool = True,
 ) -> Path:
     """Estimate the motion of all clips of a manifest, or what is still missing of it.
@@ -210,6 +211,7 @@ def estimate_manifest(
         shard: (i, n): only the i-th of n parts, i from 0.
         allowed_skips: Share of unreadable videos above which the run stops.
         overwrite: Replace what other settings made.
+        listed: Write the manifest; False where `manifest` is only a part of what is in `out`.
         progress: Show a bar.
 
     Returns:
@@ -251,7 +253,7 @@ def estimate_manifest(
                         temporary, times=when, settings=np.array(text), source=np.array(source_of(table.video(row))), **found
                     )
             bar.update(len(members))
-    if all(archive(out, table, row).is_file() for row in range(len(table)) if row not in _lost(skipped, table)):
+    if listed and all(archive(out, table, row).is_file() for row in range(len(table)) if row not in _lost(skipped, table)):
         _write_manifest(out, table, text)
         return out / "manifest.csv"
     return out
