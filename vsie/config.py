@@ -115,6 +115,8 @@ class DataConfig:
     windows: int = 4
     frames: int = 2
     spacing: list[int] = field(default_factory=lambda: [1, 12])
+    clips_per_item: int | None = None
+    held_out: float = 0.0
     context: int | None = None
     cache: bool = True
     workers: int = 0
@@ -122,6 +124,31 @@ class DataConfig:
     bench: BenchConfig = field(default_factory=BenchConfig)
     render: RenderedData = field(default_factory=RenderedData)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass
+class MotionConfig:
+    """What training is told of the motion between frames; see `vsie.told`.
+
+    Args:
+        source: ``known``: the poses of the manifest; ``estimated``: from the pictures, by `flow` and `egomotion`.
+        noise_deg: Median error in degrees that deltas are given; see `vsie.data.pose_noise`.
+        shuffled: Give the deltas of an object to the wrong pairs of its frames; see `vsie.data.windows`.
+        weighted: Of estimated motion: pairs count as much as their deltas can be believed.
+        cache: Of estimated motion: a folder of `tools/estimate_motion.py`; null: in the user's cache directory.
+        size: As in `EstimateMotionConfig`.
+        uses: As in `EstimateMotionConfig`.
+        batch: As in `EstimateMotionConfig`.
+    """
+
+    source: str = "known"
+    noise_deg: float = 0.0
+    shuffled: bool = False
+    weighted: bool = True
+    cache: str | None = None
+    size: int = 256
+    uses: list[str] = field(default_factory=lambda: ["intrinsics"])
+    batch: int = 16
 
 
 @dataclass
@@ -187,11 +214,14 @@ class TrainConfig:
     protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
     metric: str = "classification/top1/all"
     data: DataConfig = field(default_factory=DataConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     method: Any = None
     encoder: Any = None
     predictor: Any = None
+    flow: Any = None
+    egomotion: Any = None
 
 
 @dataclass
@@ -427,7 +457,7 @@ def _to_object(config: Any) -> Any:
 
     made = OmegaConf.to_object(config)
     for group in ROOMS:
-        if hasattr(made, group):
+        if getattr(made, group, None) is not None:
             setattr(made, group, to_plain(getattr(made, group)))
     return made
 
@@ -506,7 +536,7 @@ def _known(name: str, overrides: list[str]) -> list[str]:
     import hydra
     from omegaconf import OmegaConf
 
-    chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|flow|egomotion|data|experiment)=\w+", o)]
+    chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|flow|egomotion|motion|data|experiment)=\w+", o)]
     with _fresh_hydra():
         for attempt in (chosen, []):
             try:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import yaml
 
-from vsie import checkpoint, features
+from vsie import checkpoint, features, told
 from vsie import eraser as erasers
 from vsie import pose as geometry
 from vsie.config import AugmentConfig, DataConfig, RenderedData, TrainConfig, from_plain, to_plain
@@ -35,6 +35,7 @@ from vsie.extraction import weights_digest
 from vsie.files import atomic_path, write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
+from vsie.motion.estimated import EstimatedMotion
 from vsie.training.loop import Trainer, best_precision
 
 DRAWS = 1_000_000  # an epoch that training does not reach: other draws than its own
@@ -81,6 +82,8 @@ def open_data(config: TrainConfig) -> tuple[Manifest, Frames | None]:
     root = prepared(data.reader, data.root, cache_folder() / "prepared") if data.reader else data.root
     manifest = manifests.load(root or rendered(data.render))
     manifest.rows("train")  # a manifest without any is refused here, before anything is decoded
+    told.check_truth(config, manifest)
+    manifest = told.hold_out(manifest, data.held_out)
     return manifest, open_cache(manifest, data.size) if data.cache else None
 
 
@@ -107,14 +110,26 @@ def open_cache(manifest: Manifest, size: int | None) -> FrameCache:
     return FrameCache.build(manifest, folder, size=size)
 
 
-def windows(config: TrainConfig, manifest: Manifest, cache: Frames | None, run: Path | None, step_times) -> WindowsDataset:
+def open_motion(config: TrainConfig, manifest: Manifest) -> EstimatedMotion | None:
+    """The estimated motion of a config's clips: of those to train on, and where true poses are missing of all; None for known."""
+    if config.motion.source == "known":
+        return None
+    kept = manifest.rows("train") if manifest.posed.all() else np.arange(len(manifest))
+    return told.estimated(config, manifest, kept, cache_folder())
+
+
+def windows(
+    config: TrainConfig, manifest: Manifest, cache: Frames | None, run: Path | None, step_times,
+    motion: EstimatedMotion | None = None,
+) -> WindowsDataset:  # fmt: skip
     """The training data set of a config."""
     data = config.data
     if len(data.spacing) != 2:
         raise ValueError(f"data.spacing is {data.spacing}, expected [least, largest]")
     return WindowsDataset(
         manifest, "train", windows=data.windows, frames=data.frames, spacing=tuple(data.spacing), seed=config.seed,
-        step_times=step_times, cache=cache, size=None if cache else data.size,
+        step_times=step_times, cache=cache, size=None if cache else data.size, clips_per_item=data.clips_per_item,
+        motion=motion, noise=told.noise(config), shuffled=config.motion.shuffled,
         skipped=None if run is None else run / "skipped.csv", allowed_share=data.allowed_skips,
     )  # fmt: skip
 
@@ -123,13 +138,18 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
     """`count` pairs of poses (count, 4, 4) from two windows of one object (from one window where there is no other).
 
     Steps of one window are close to each other: with them the mean delta leans towards the identity, and what is centred on
-    it tells large motions badly apart (measured: inversion 40 degrees off instead of 21).
+    it tells large motions badly apart (measured: inversion 40 degrees off instead of 21). Where motion is trusted more or less, a
+    pair is taken with the probability of its trust; fewer are then given where most of the motion is unknown.
+
+    Raises:
+        ValueError: No pair's motion is known.
     """
-    generator = torch.Generator().manual_seed(0)
-    sources, targets, found = [], [], 0
-    while found < count:
-        items = [(DRAWS + found, index) for index in range(min(len(dataset), 256))]
-        poses = dataset.__getitems__(items)["poses"]  # [B, V, S, 4, 4]
+    generator, chance = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+    sources, targets, found, drawn = [], [], 0, 0
+    while found < count and drawn < 32 * count:
+        items = [(DRAWS + drawn, index) for index in range(min(len(dataset), 256))]
+        batch = dataset.__getitems__(items)
+        poses, kept = batch["poses"], len(sources)  # [B, V, S, 4, 4]
         objects = torch.arange(len(poses))
         first, second = torch.rand(2, len(poses), poses.shape[2], generator=generator).argsort(-1)[:, :, :2].unbind(0)
         for window in range(1, poses.shape[1]):
@@ -138,7 +158,18 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
         if poses.shape[1] == 1:
             sources.append(poses[objects, 0, first[:, 0]])
             targets.append(poses[objects, 0, first[:, -1]])
+        drawn += sum(len(part) for part in sources[kept:])
+        if "trust" in batch:
+            size = poses.shape[2]
+            to = [(0, first[:, -1])] if poses.shape[1] == 1 else [(w, second[:, 0]) for w in range(1, poses.shape[1])]
+            for place, (window, step) in enumerate(to, kept):
+                trust = batch["trust"][objects, first[:, 0], window * size + step]
+                taken = torch.rand(len(objects), generator=chance) < trust
+                sources[place], targets[place] = sources[place][taken], targets[place][taken]
         found = sum(len(part) for part in sources)
+    if not found:
+        raise ValueError(f"{dataset.manifest.file}: the motion between no two steps of a clip is known, so there is nothing to "
+                         "learn from it: are the clips static?")  # fmt: skip
     return torch.cat(sources)[:count].double(), torch.cat(targets)[:count].double()
 
 
@@ -178,9 +209,11 @@ def train(config: TrainConfig) -> Path:
     if config.data.frames > 1 and config.data.frames % encoder.stride:
         raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of encoder.stride {encoder.stride}")
     context(config, encoder.stride)  # refuses now what evaluation would refuse after training
+    told.check(config, method)
     with fabric.rank_zero_first(local=True):
         manifest, cache = open_data(config)
-    dataset = windows(config, manifest, cache, run, encoder.step_times)
+        motion = open_motion(config, manifest)
+    dataset = windows(config, manifest, cache, run, encoder.step_times, motion)
     StepSampler(len(dataset), config.trainer.batch, end=1)  # refuses a batch larger than the data set
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
@@ -209,12 +242,13 @@ def run_folder(config: TrainConfig) -> Path:
         return Path(config.out)
     data = config.data
     source = Path(data.root).stem if data.root else f"{data.render.trajectory}{data.render.size}"
-    return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}-seed{config.seed}"
+    return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}{told.tag(config)}-seed{config.seed}"
 
 
 # What may differ between a run and the command that goes on with it: it changes how a run works, never what comes out.
 FREE = ("out", "resume", "threads", "protocol", "metric", "trainer.checkpoint_seconds", "trainer.log_steps",
-        "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers")  # fmt: skip
+        "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers", "motion.cache",
+        "motion.batch", "flow.workers")  # fmt: skip
 
 
 def check_claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:
@@ -280,13 +314,20 @@ def evaluate(
     manifest, cache = open_data(config)
     precision = best_precision()[0]
     test_split = "val" if manifest.holds("val") else "test"
-    protocols = askable(protocols, manifest, test_split)
+    protocols = askable(protocols, manifest, test_split, config.motion.source == "estimated")
     if not protocols:
         return {}
     splits = {}
     for name, split in (("train", "train"), ("test", test_split)):
         splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
     window = context(config, model.encoder.stride)
+    motion, lines = open_motion(config, manifest), []
+    true = bool(manifest.posed[np.concatenate([clips.rows for clips in splits.values()])].all())
+    if motion is not None and not true:
+        splits, lines = told.judged(splits, motion, window[1])
+        if not splits:
+            print("\n".join(["no evaluation: too few clips have motion that can be relied on", *lines]))
+            return {}
     untrained = probed = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.
@@ -304,14 +345,20 @@ def evaluate(
     if "leakage" in protocols and features.Backbone.differs(model.encoder):
         raw = feature_set(run, features.Whole(features.Backbone(model.encoder)).eval(), splits, window, precision, "raw-backbone")
     method: Method = model.method.cpu()
-    dataset = windows(config, manifest, cache, None, method.encoder.step_times)
+    dataset = windows(config, manifest, cache, None, method.encoder.step_times, motion)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
     live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window, turns=small_turns(config))
-    trained = lit(trained, splits, protocols, method.encoder.stride)
+    if motion is None or true:
+        trained = lit(trained, splits, protocols, method.encoder.stride)
     result = suite.evaluate(
         *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
     )  # fmt: skip
+    if motion is not None:
+        if not true:
+            told.marked(result, lines)
+        else:
+            result.notes.append("trained on estimated motion, judged against true poses")
     for eraser in result.erasers.values():
         erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
@@ -352,14 +399,14 @@ def small_turns(config: TrainConfig):
     return functools.partial(turns.cached, cache_folder() / "rendered", **options)
 
 
-def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> list[str]:
-    """Those of the protocols that the data can answer; a line says which it cannot and why."""
+def askable(protocols: Sequence[str], manifest: Manifest, test_split: str, estimated: bool = False) -> list[str]:
+    """Those of the protocols that the data, or motion `estimated` from it, can answer; a line says which it cannot and why."""
     if not manifest.holds(test_split):
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
     rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
     labelled, posed = bool((manifest.label[rows] >= 0).all()), bool(manifest.posed[rows].all())
-    return answerable(protocols, manifest.file, labelled=labelled, posed=posed)
+    return answerable(protocols, manifest.file, labelled=labelled, posed=posed or estimated)
 
 
 def answerable(protocols: Sequence[str], source: Path | str, *, labelled: bool, posed: bool) -> list[str]:
@@ -403,6 +450,7 @@ def feature_set(
         source = Path(dataset.manifest.file)  # its content, not its time: opening rendered data writes the same manifest again
         version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
         key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
+        key.update(getattr(dataset, "told", "").encode())
         if dataset.manifest.unordered:  # held-out rotations have the same index files
             key.update("\0".join(dataset.manifest.path).encode())
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"

@@ -202,6 +202,11 @@ class WindowsDataset(Dataset):
         return len(self._objects)
 
     @property
+    def told(self) -> bool:
+        """Whether the poses of items are anything else than the manifest's."""
+        return self.posed and (self.motion is not None or self.noise is not None or self.shuffled)
+
+    @property
     def epoch(self) -> int:
         """The epoch that items are drawn for."""
         return int(self._epoch)

@@ -57,6 +57,7 @@ class Result:
         erasers: By name, fitted on the train frames of all of the latent.
         seconds: CPU seconds of this process by protocol; what two protocols share counts for the first.
         samples: What scores are made of, per held-out object: differences between runs are resampled from them.
+        truth: What tracks are drawn against.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Result:
     erasers: dict[str, Eraser] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     samples: dict[str, Sample] = field(default_factory=dict)
+    truth: str = "truth"
 
     def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
         """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""

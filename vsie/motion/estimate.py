@@ -8,7 +8,6 @@ across a cut nothing is known (`known_pairs`). Every archive holds the settings 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -22,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vsie import components
+from vsie.data import image_sequence
 from vsie.data.decode import VideoError, open_clip
 from vsie.data.manifest import COLUMNS, SPLITS, Manifest, load
 from vsie.data.windows import Skipped
@@ -165,17 +165,17 @@ def settings(flow: Mapping[str, Any], egomotion: Mapping[str, Any], size: int, u
 def source_of(video: Path) -> str:
     """What tells a video from another one, as text: size and time of change, and what decides where these differ."""
     status = video.stat()
-    with video.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return json.dumps({"bytes": status.st_size, "changed": status.st_mtime_ns, "sha256": digest})
+    return json.dumps({"bytes": status.st_size, "changed": status.st_mtime_ns, "sha256": image_sequence.digest(video)})
 
 
 def _same(video: Path, source: Mapping[str, Any]) -> bool:
     """Whether a video is the one of `source_of`; copying it changes its time, so the content decides."""
     status = video.stat()
+    if video.is_dir() or video.suffix == image_sequence.SUFFIX:  # what it is made of changes without it
+        return image_sequence.digest(video) == source["sha256"]
     if status.st_size != source["bytes"]:
         return False
-    return status.st_mtime_ns == source["changed"] or json.loads(source_of(video))["sha256"] == source["sha256"]
+    return status.st_mtime_ns == source["changed"] or image_sequence.digest(video) == source["sha256"]
 
 
 def stale(file: Path, wanted: str, video: Path) -> bool:
@@ -223,6 +223,7 @@ def estimate_manifest(
     shard: tuple[int, int] = (0, 1),
     allowed_skips: float = 0.01,
     overwrite: bool = False,
+    listed: bool = True,
     progress: bool = True,
 ) -> Path:
     """Estimate the motion of all clips of a manifest, or what is still missing of it.
@@ -238,6 +239,7 @@ def estimate_manifest(
         shard: (i, n): only the i-th of n parts, i from 0.
         allowed_skips: Share of unreadable videos above which the run stops.
         overwrite: Replace what other settings made.
+        listed: Write the manifest; False where `manifest` is only a part of what is in `out`.
         progress: Show a bar.
 
     Returns:
@@ -279,7 +281,7 @@ def estimate_manifest(
                         temporary, times=when, settings=np.array(text), source=np.array(source_of(table.video(row))), **found
                     )
             bar.update(len(members))
-    if all(archive(out, table, row).is_file() for row in range(len(table)) if row not in _lost(skipped, table)):
+    if listed and all(archive(out, table, row).is_file() for row in range(len(table)) if row not in _lost(skipped, table)):
         _write_manifest(out, table, text)
         return out / "manifest.csv"
     return out

@@ -83,6 +83,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 TITLES = {
     "online/top1": "online probe: Top-1", "online/pose_deg": "online probe: pose error, deg",
+    "online/told_pose_deg": "online probe: error against told motion, deg",
     "collapse/rankme": "effective rank", "collapse/std": "standard deviation",
     "collapse/within_object_share": "share of variance within objects",
 }  # fmt: skip
@@ -202,7 +203,7 @@ def _unwrapped(angle: np.ndarray, about: np.ndarray) -> np.ndarray:
 
 def trajectories(
     true_deg: np.ndarray, tracked_deg: Mapping[str, np.ndarray], out: Path | str, *, titles: Sequence[str] | None = None,
-    errors_deg: Mapping[str, np.ndarray] | None = None, ylabel: str = "angle from the first frame, deg",
+    errors_deg: Mapping[str, np.ndarray] | None = None, ylabel: str = "angle from the first frame, deg", truth: str = "truth",
 ) -> Path:  # fmt: skip
     """True against tracked angle over each clip, one small plot per clip.
 
@@ -213,6 +214,7 @@ def trajectories(
         titles: One per clip.
         errors_deg: Tracker name to (B, F) geodesic errors; their medians are printed in each plot.
         ylabel: Of the left plots.
+        truth: What the true angles are called.
     """
     clips, frames = true_deg.shape
     wide = min(4, clips)
@@ -225,7 +227,7 @@ def trajectories(
         axes = figure.add_subplot(tall, wide, clip + 1, sharex=first)
         first = first or axes
         true = np.degrees(np.unwrap(np.radians(true_deg[clip])))
-        handles["truth"] = axes.plot(steps, true, color=INK, linewidth=1.2, zorder=1)[0]
+        handles[truth] = axes.plot(steps, true, color=INK, linewidth=1.2, zorder=1)[0]
         lines = []
         for number, (name, angles) in enumerate(tracked_deg.items()):
             found = _unwrapped(angles[clip], true)
