@@ -101,10 +101,15 @@ class BenchConfig:
 
 @dataclass
 class DataConfig:
-    """Where clips come from and how windows are cut from them."""
+    """Where clips come from and how windows are cut from them.
+
+    `reader` holds the options of a component of `vsie/data/readers/`, its name under ``name``; empty where `root` is a manifest
+    or a folder of videos.
+    """
 
     layout: str = "clips"
     root: str | None = None
+    reader: dict[str, Any] = field(default_factory=dict)
     need_root: bool = False
     size: int | None = None
     windows: int = 4
@@ -231,6 +236,52 @@ class ReportConfig:
 
 
 @dataclass
+class GridConfig:
+    """The runs of a study and what is asked of them; see `vsie.study` and `vsie.answer`.
+
+    Args:
+        title: Of the page.
+        common: Overrides of `tools/train.py` for every row.
+        rows: Name of a row to its own overrides.
+        reference: The row that others are compared with.
+        video: Rows on clips: does video help, against the reference?
+        subject: The row whose invariant part is held against erasers; its own.
+        motion: Two rows, known and estimated motion.
+        images: Budget of a run; null as `tools/train.py` has it.
+        protocol: What every run is asked.
+    """
+
+    title: str = ""
+    common: list[str] = field(default_factory=list)
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    reference: str | None = None
+    video: list[str] = field(default_factory=list)
+    subject: str | None = None
+    motion: list[str] = field(default_factory=list)
+    images: int | None = None
+    protocol: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StudyConfig:
+    """`tools/study.py`. See `vsie.study.study`."""
+
+    out: str = "study"
+    rows: list[str] | None = None
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    images: int | None = None
+    take: list[str] = field(default_factory=list)
+    train: bool = True
+    again: bool = False
+    jobs: int = 2
+    threads: int | None = None
+    protocol: list[str] | None = None
+    data: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    grid: GridConfig = field(default_factory=GridConfig)
+
+
+@dataclass
 class ExtractConfig:
     """`tools/extract.py`. See `vsie.extraction.extract`."""
 
@@ -272,6 +323,15 @@ class EstimateMotionConfig:
     overwrite: bool = False
     flow: Any = None
     egomotion: Any = None
+
+
+@dataclass
+class PrepareConfig:
+    """`tools/prepare.py`. See `vsie.data.prepare.prepare`."""
+
+    out: str = "???"
+    overwrite: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
 
 
 @dataclass
@@ -335,8 +395,8 @@ def compose(name: str, overrides: list[str]) -> Any:
     import hydra
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
-              "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig,
-              "estimate_motion": EstimateMotionConfig}[name]  # fmt: skip
+              "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig, "study": StudyConfig,
+              "estimate_motion": EstimateMotionConfig, "prepare": PrepareConfig}[name]  # fmt: skip
     _register(name, schema)
     overrides = _unaliased(name, overrides)
     with _fresh_hydra():

@@ -26,6 +26,7 @@ from vsie.data.clips import ClipsDataset
 from vsie.data.frame_cache import FrameCache
 from vsie.data.image_shards import ImageShards
 from vsie.data.manifest import Manifest
+from vsie.data.prepare import prepared
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
 from vsie.evaluation import suite
@@ -77,7 +78,8 @@ def open_data(config: TrainConfig) -> tuple[Manifest, Frames | None]:
         raise ValueError("data.root is missing: give the folder (or manifest) of the data, for example data.root=DIR")
     if data.layout == "3diebench":
         return open_views(data)
-    manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))
+    root = prepared(data.reader, data.root, cache_folder() / "prepared") if data.reader else data.root
+    manifest = manifests.load(root or rendered(data.render))
     manifest.rows("train")  # a manifest without any is refused here, before anything is decoded
     return manifest, open_cache(manifest, data.size) if data.cache else None
 
@@ -163,6 +165,7 @@ def train(config: TrainConfig) -> Path:
     """
     run = run_folder(config)
     plain = to_plain(config)
+    suite.check_protocols(config.protocol)  # now, not after the training
     check_claim(run, plain, config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)

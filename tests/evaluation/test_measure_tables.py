@@ -26,6 +26,7 @@ def metrics():
     for eraser in ("none", "leace-rotation"):
         found |= {f"erasure/pose_linear/{eraser}": 0.5, f"erasure/change/{eraser}": 0.25, f"erasure/kept/{eraser}": 60.0}
     found |= {"erasure/pose_linear/leace-rotation/random": 0.45}
+    found |= {"cleaned/rank/inlp": 9.0, "cleaned/pose_mlp/inlp": 0.625, "cleaned/pose_mlp/inlp/floor": 0.01}
     found |= {"dci/informativeness/class": 0.9, "dci/informativeness/class/floor": 0.1, "dci/importance/class/inv": 1.0,
               "dci/importance/class/equi": 0.0, "dci/disentanglement": 0.75, "dci/completeness": 0.8}  # fmt: skip
     return found
@@ -36,7 +37,8 @@ def test_every_table_has_its_nulls_and_aligned_columns():
     blocks = text.split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == [
         "SEIS and the ladder", "the predictor as a group action", "what leaks (held-out objects)",
-        "leakage and utility, as shares of what all knows", "the pose erased afterwards", "block DCI",
+        "leakage and utility, as shares of what all knows", "all, the pose erased afterwards, at the width of what leaks",
+        "the pose erased afterwards", "block DCI",
     ]  # fmt: skip
     for block in blocks:
         lengths = {len(line) for line in block.splitlines()[1:]}
@@ -45,7 +47,8 @@ def test_every_table_has_its_nulls_and_aligned_columns():
     assert "12.3" in blocks[2] and "all, LEACE-cleaned" in blocks[2] and "shuffled" in blocks[2]
     line = next(line for line in blocks[3].splitlines() if line.startswith("LeakPose of inv: pose R2, linear"))
     assert line.split()[-3:] == ["0.125", "0.100", "0.150"]
-    assert "random, same rank" in blocks[4] and "60" in blocks[4]
+    assert "0.625" in blocks[4] and blocks[4].splitlines()[-1].split() == ["floor", "0.010"]
+    assert "random, same rank" in blocks[5] and "60" in blocks[5]
 
 
 def test_what_was_not_measured_is_left_out():

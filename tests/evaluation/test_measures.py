@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.evaluation.synthetic import BlockSteering, features
-from vsie.evaluation import suite
+from vsie.evaluation import bootstrap, suite
 
 PARTS = ("inv", "equi", "all")
-NAMES = ("seis", "ladder", "leakage", "dci", "erasure", "lie", "correlation", "layers", "position")
+NAMES = ("seis", "ladder", "leakage", "cleaned", "dci", "erasure", "lie", "correlation", "layers", "position")
 
 
 def pair(**options):
@@ -74,6 +74,8 @@ def test_every_key_has_what_belongs_beside_it(result):
     keys |= {
         f"erasure/{c}/{e}": ("floor", "before", "random") for c in columns for e in erasers if metrics[f"erasure/kept/{e}"] > 0
     }
+    judged = [e for e in erasers if f"cleaned/rank/{e}" in metrics]
+    keys |= {f"cleaned/{c}/{e}": ("floor",) for c in (*columns, "pose_mlp", "pair") for e in judged}
     keys |= {"dci/disentanglement": (), "dci/completeness": ()}
     keys |= {f"ladder/{name}": ("null",) if name in ("group_law", "inverse") else () for name in
              ("group_law", "inverse", "neutral", "motion")}  # fmt: skip
@@ -100,7 +102,20 @@ def test_they_say_what_is_known_to_be_true(result):
     assert metrics["leakage/pose_linear/raw"] > 0.5 > metrics["leakage/pose_linear/random_init"]
     assert metrics["erasure/pose_linear/leace-rotation"] < 0.1 < 0.8 < metrics["erasure/pose_linear/leace-rotation/before"]
     assert metrics["dci/disentanglement"] > 0.7
+    assert metrics["cleaned/pose_linear/leace-rotation"] < 0.1 < 0.5 < metrics["leakage/pose_linear/all"]
+    assert metrics["cleaned/class_linear/inlp"] > 0.5  # what is left is the class
     assert metrics["lie/ratio"] < 1  # noise is not steered
+
+
+def test_samples_give_the_scores_that_were_printed(result):
+    """What is kept per object is what the measures were made of."""
+    families = {key.split("/")[0] for key in result.samples}
+    assert {"ladder", "leakage", "cleaned"} <= families
+    for key, sample in result.samples.items():
+        assert sample.value == pytest.approx(result.metrics[key], abs=1e-5), key
+        low, high = (result.intervals[f"{key}/{end}"] for end in ("low", "high"))
+        draws = sample.replicates(bootstrap.draw(len(sample.names), seed=0))
+        np.testing.assert_allclose(np.percentile(draws, [2.5, 97.5]), (low, high), atol=1e-5, err_msg=key)
 
 
 def test_without_a_predictor_and_with_one_part_it_says_what_is_left_out():

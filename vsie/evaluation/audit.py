@@ -24,6 +24,7 @@ from vsie.evaluation import bootstrap, classification, pose, rotations
 from vsie.evaluation.inputs import Features
 from vsie.evaluation.ladder import ridge
 from vsie.evaluation.moments import Moments
+from vsie.evaluation.paired import Sample
 
 TRAIN_FRAMES = 4000
 TEST_FRAMES = 4000
@@ -61,6 +62,10 @@ class Column:
     def interval(self, seed: int = 0) -> tuple[float, float]:
         """95 % over objects."""
         return bootstrap.sums_interval(self.sums, self.of, seed=seed)
+
+    def sample(self, names: np.ndarray) -> Sample:
+        """What is kept of it, the objects of its rows being `names` (objects,)."""
+        return Sample("mean" if self.kind == "accuracy" else "r2", self.sums, names)
 
 
 @dataclass(frozen=True)

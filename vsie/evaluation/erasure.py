@@ -376,7 +376,7 @@ def protocol(task) -> None:
     """
     audit = of_task(task)
     task.bar.set_postfix_str("erasure, fitting")
-    erasers = standard_set(task.train, seed=task.seed)
+    erasers = task.result.erasers or standard_set(task.train, seed=task.seed)
     task.bar.set_postfix_str("erasure, judging")
     found = judge(audit, audit.rows(task.train, task.test, "all"), erasers, seed=task.seed)
     before = found["none"].columns

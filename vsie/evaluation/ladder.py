@@ -14,7 +14,7 @@ rho(g^-1) undo rho(g)). `orbit_share` needs no pose.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from vsie import pose
 from vsie.evaluation import bootstrap
 from vsie.evaluation.inputs import Features, Steering
 from vsie.evaluation.moments import CHUNK, Moments, derangement, scorable_rank
+from vsie.evaluation.paired import STATISTICS, Sample
 
 RUNGS = ("identity", "isometry", "linear")
 RIDGE = 1e-3
@@ -43,21 +44,23 @@ class Maps:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The three rungs: score, 95 % interval over objects, and null from shuffled pairs, by name; effective ranks."""
+    """The three rungs: score, 95 % interval over objects, null from shuffled pairs, and sample, by name; effective ranks."""
 
     scores: dict[str, float]
     intervals: dict[str, Interval]
     nulls: dict[str, float]
     ranks: tuple[float, float]
+    samples: dict[str, Sample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Conditional:
-    """R2 of the pose-conditional linear map, its interval over objects, and the control with shuffled motions."""
+    """R2 of the pose-conditional linear map, its interval over objects, the control with shuffled motions, and its sample."""
 
     r2: float
     interval: Interval
     shuffled: float
+    sample: Sample | None = None
 
 
 def ridge(xx: Tensor, xy: Tensor, strength: float = RIDGE) -> Tensor:
@@ -133,7 +136,11 @@ def ladder(
     null = rungs(object_sums(shuffled, test[0], test[1][test_order], objects).sum(0))
     intervals = {key: bootstrap.sums_interval(sums, lambda s, key=key: rungs(s)[key], seed=seed) for key in RUNGS}
     scores = {key: float(value) for key, value in rungs(sums.sum(0)).items()}
-    return Ladder(scores, intervals, {key: float(value) for key, value in null.items()}, maps.ranks)
+    names, (moved, source, target, aligned, residual) = np.unique(objects), sums.T
+    left = {"identity": (moved, source + target), "isometry": (source + target - 2 * aligned, source + target),
+            "linear": (residual, target)}  # fmt: skip
+    samples = {key: Sample("explained", np.stack(pair, 1), names) for key, pair in left.items()}
+    return Ladder(scores, intervals, {key: float(value) for key, value in null.items()}, maps.ranks, samples)
 
 
 def _functions(motion: Tensor) -> Tensor:
@@ -202,7 +209,8 @@ def conditional(
     control = sums(functions[order], test_functions[test_order]).sum(0)
     interval = bootstrap.sums_interval(own, lambda s: 1 - s[..., 0] / s[..., 1], seed=seed)
     total = own.sum(0)
-    return Conditional(float(1 - total[0] / total[1]), interval, float(1 - control[0] / control[1]))
+    sample = Sample("explained", own, np.unique(objects))
+    return Conditional(float(1 - total[0] / total[1]), interval, float(1 - control[0] / control[1]), sample)
 
 
 def steer(steering: Steering, embedded: Tensor, motion: Tensor) -> Tensor:
@@ -282,21 +290,20 @@ def orbit_share(latents: Tensor, objects: np.ndarray, *, name: str = "the repres
     """
     moments = Moments.of(latents)
     rank = scorable_rank(moments.xx, moments.mean_x, name)
-    centred = latents.double() - moments.mean_x
-
-    def sums(groups: np.ndarray) -> np.ndarray:
-        terms = torch.cat([torch.ones(len(centred), 1), centred.square().sum(1, keepdim=True), centred], 1).numpy()
-        total = bootstrap.group_sums(terms, groups)
-        within = total[:, 1] - np.square(total[:, 2:]).sum(1) / total[:, 0]
-        return np.concatenate([within[:, None], total], 1)
-
-    def share(total: np.ndarray) -> np.ndarray:
-        return total[..., 0] / (total[..., 2] - np.square(total[..., 3:]).sum(-1) / total[..., 1])
-
-    own = sums(objects)
+    share = STATISTICS["share"]
+    own = orbit_sums(latents, objects)
     low, high = bootstrap.sums_interval(own, share, seed=seed)
-    null = share(sums(np.random.default_rng(seed).permutation(objects)).sum(0))
+    null = share(orbit_sums(latents, np.random.default_rng(seed).permutation(objects)).sum(0))
     return {"share": float(share(own.sum(0))), "low": low, "high": high, "null": float(null), "rank": rank}
+
+
+def orbit_sums(latents: Tensor, objects: np.ndarray) -> np.ndarray:
+    """Sums (objects, 3 + d) from which `orbit_share` follows: |x|^2 within the object, count, |x|^2, x, about the mean of all."""
+    centred = latents.double() - latents.double().mean(0)
+    terms = torch.cat([torch.ones(len(centred), 1), centred.square().sum(1, keepdim=True), centred], 1).numpy()
+    total = bootstrap.group_sums(terms, objects)
+    within = total[:, 1] - np.square(total[:, 2:]).sum(1) / total[:, 0]
+    return np.concatenate([within[:, None], total], 1)
 
 
 @dataclass(frozen=True)
@@ -429,14 +436,17 @@ def protocol(task) -> None:
             for rung in RUNGS:
                 extra = {"null": found.nulls[rung]} | ({"random_init": beside[rung]} if beside else {})
                 result.add(f"ladder/{rung}@{pairs.name}/{part}", found.scores[rung], found.intervals[rung], **extra)
+                result.samples[f"ladder/{rung}@{pairs.name}/{part}"] = found.samples[rung]
             result.add(f"ladder/pairs@{pairs.name}/{part}", len(pairs.train[0]), rank=found.ranks[0])
         (i, j, g), (k, m, h) = mixed
         bent = conditional((x[i], x[j], g), (u[k], u[m], h), objects[k.numpy()], name=f"part {part}", seed=task.seed)
         result.add(f"ladder/conditional/{part}", bent.r2, bent.interval, shuffled=bent.shuffled)
+        result.samples[f"ladder/conditional/{part}"] = bent.sample
         share = orbit_share(u, objects, name=f"part {part}", seed=task.seed)
         result.add(
             f"ladder/orbit_share/{part}", share["share"], (share["low"], share["high"]), null=share["null"], rank=share["rank"]
         )
+        result.samples[f"ladder/orbit_share/{part}"] = Sample("share", orbit_sums(u, objects), np.unique(objects))
     part = getattr(task.steering, "part", "equi")
     if task.steering is None:
         result.notes.append("ladder: group-law and inverse defects skipped: there is no predictor")

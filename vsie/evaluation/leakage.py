@@ -197,3 +197,7 @@ def protocol(task) -> None:
     values, intervals = found.metrics()
     task.result.metrics.update(values)
     task.result.intervals.update(intervals)
+    names = of_task(task).names
+    task.result.samples |= {
+        f"leakage/{name}/{row}": column.sample(names) for row, columns in found.cells.items() for name, column in columns.items()
+    }

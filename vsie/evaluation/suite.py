@@ -6,8 +6,8 @@ hit@1,hit@5,pre}``, ``tracking/{probe,inversion}/{rpe_deg@h,rpe_pair_deg@h,drift
 pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<part>``. Beside a key: ``<key>/floor`` (chance
 or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
 
-More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage, dci,
-erasure, lie, correlation, layers, position (the last four look at pictures too, through `Live`).
+More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage,
+cleaned, dci, erasure, lie, correlation, layers, position (the last four look at pictures too, through `Live`).
 
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
 Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
@@ -36,6 +36,7 @@ from vsie import pose as geometry
 from vsie.eraser import Eraser
 from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, released, rotations, steering, tracking, views
 from vsie.evaluation.inputs import Features, Live, Steering, check_scorable, part_of
+from vsie.evaluation.paired import Sample, of_items
 
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
 DEFAULT = ("classification", "pose", "tracking")
@@ -55,6 +56,7 @@ class Result:
         notes: Lines about what was left out and why.
         erasers: By name, fitted on the train frames of all of the latent.
         seconds: CPU seconds of this process by protocol; what two protocols share counts for the first.
+        samples: What scores are made of, per held-out object: differences between runs are resampled from them.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     erasers: dict[str, Eraser] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, Sample] = field(default_factory=dict)
 
     def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
         """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""
@@ -258,6 +261,7 @@ def _classification(task: _Task) -> None:
             interval = bootstrap.mean_interval(values, correct.objects[name], seed=task.seed)
             beside = {} if random is None else {"random_init": random.values[name].mean()}
             task.result.add(f"classification/{name}/{part}", values.mean(), interval, floor=floors[name], **beside)
+            task.result.samples[f"classification/{name}/{part}"] = of_items("mean", values, correct.objects[name])
 
 
 def _pose(task: _Task) -> None:
@@ -278,6 +282,7 @@ def _pose(task: _Task) -> None:
             if random:
                 beside["random_init"] = random[name]
             task.result.add(f"pose/{name}/{part}", value, intervals[name], **beside)
+        task.result.samples[f"pose/geodesic_median_deg/{part}"] = of_items("median", scores.errors, objects)
     _steering(task)
     if not task.invertible():
         return
@@ -287,6 +292,7 @@ def _pose(task: _Task) -> None:
     for name, value in rotations.summarise(errors).items():
         beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
         task.result.add(f"pose/{name}/inversion", value, intervals[name], **beside)
+    task.result.samples["pose/geodesic_median_deg/inversion"] = of_items("median", errors, objects)
 
 
 def _steering(task: _Task) -> None:
@@ -305,6 +311,7 @@ def _steering(task: _Task) -> None:
         interval = bootstrap.mean_interval(values, scores.objects, seed=task.seed)
         beside = {"floor": floors["chance"][name], "identity": floors["identity"][name]}
         task.result.add(f"steering/{name}", values.mean(), interval, **beside)
+        task.result.samples[f"steering/{name}"] = of_items("mean", values, scores.objects)
     interval = bootstrap.mean_interval(errors, objects, seed=task.seed)
     beside = {"floor": floors["chance"]["pre"], "identity": floors["identity"]["pre"]}
     task.result.add("steering/pre", errors.mean(), interval, **beside)
@@ -347,6 +354,9 @@ def _tracking(task: _Task) -> None:
             if name in random:
                 beside["random_init"] = random[name].get(measure, np.nan)
             task.result.add(f"tracking/{name}/{measure}", value, interval, **beside)
+            if measure in scores.errors:
+                sample = of_items("median", scores.errors[measure], scores.objects[measure])
+                task.result.samples[f"tracking/{name}/{measure}"] = sample
         arrays[f"tracking/{name}"] = tracked.trajectory.numpy()
         arrays[f"tracking/{name}/curve"] = scores.curve
         arrays[f"tracking/{name}/trust"] = tracked.trust.numpy()

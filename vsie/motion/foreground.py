@@ -37,9 +37,15 @@ def information(tensor: Tensor, edges: float = EDGES) -> Tensor:
 
     Each eigenvalue s of the structure tensor becomes ``s / (s + edges)``: the aperture problem as a weight.
     """
-    values, vectors = torch.linalg.eigh(tensor)
-    values = values.clamp_min(0)
-    return (values / (values + edges)).sqrt()[..., None] * vectors.mT
+    xx, xy, yy = tensor[..., 0, 0], tensor[..., 0, 1], tensor[..., 1, 1]
+    # S (S + edges)^-1 has these weights; a factor of it is its square root, in closed form for 2 x 2
+    whole = (xx + edges) * (yy + edges) - xy.square()
+    square = xy.square()
+    first, mixed, second = ((xx * (yy + edges) - square) / whole, edges * xy / whole, (yy * (xx + edges) - square) / whole)
+    root = ((xx * yy - square).clamp_min(0) / whole).sqrt()
+    size = (first + second + 2 * root).clamp_min(1e-12).rsqrt()
+    mixed = mixed * size
+    return torch.stack([(first + root) * size, mixed, mixed, (second + root) * size], -1).unflatten(-1, (2, 2))
 
 
 def fit_affine(place: Tensor, motion: Tensor, weight: Tensor, *, iterations: int = 10, scale: float = 0.3) -> Tensor:
@@ -74,21 +80,22 @@ def weighted_median(values: Tensor, weight: Tensor) -> Tensor:
     return values.gather(-1, order).gather(-1, index).squeeze(-1)
 
 
-def background(fields: Fields) -> tuple[Tensor, Tensor]:
-    """Affine motion (T - 1, 2, 3) of the picture's border in pixels, forward and backward."""
+def background(fields: Fields, count: int = 500) -> Tensor:
+    """Affine motion (T - 1, 2, 3) of the picture's border to the next frame, in pixels, from about `count` of its pixels."""
     height, width = fields.forward.shape[1:3]
-    grid = pixel_grid(height, width)
     depth = max(2, round(BORDER * min(height, width)))
     frame = torch.ones(height, width, dtype=torch.bool)
     frame[depth:-depth, depth:-depth] = False
-    place = grid[frame].expand(len(fields.forward), -1, 2)
-    return tuple(
-        fit_affine(place, flow[:, frame], trust[:, frame])
-        for flow, trust in (
-            (fields.forward, fields.forward_confidence),
-            (fields.backward, fields.backward_confidence),
-        )
-    )
+    index = frame.flatten().nonzero()[:, 0]
+    index = index[:: max(1, len(index) // count)]
+    place = pixel_grid(height, width).flatten(0, 1)[index].expand(len(fields.forward), -1, 2)
+    return fit_affine(place, fields.forward.flatten(1, 2)[:, index], fields.forward_confidence.flatten(1)[:, index])
+
+
+def reversed_affine(motion: Tensor) -> Tensor:
+    """The way back (N, 2, 3) of affine motions x -> x + A [x, 1]."""
+    back = torch.linalg.inv(torch.eye(2, dtype=motion.dtype) + motion[:, :, :2])
+    return torch.cat([back - torch.eye(2, dtype=motion.dtype), -back @ motion[:, :, 2:]], -1)
 
 
 def foreground(fields: Fields, factor: Tensor) -> Tensor:
@@ -107,15 +114,17 @@ def foreground(fields: Fields, factor: Tensor) -> Tensor:
 
     height, width = fields.forward.shape[1:3]
     grid = pixel_grid(height, width)
-    ones = torch.cat([grid, torch.ones_like(grid[..., :1])], -1).double()
-    ahead, behind = background(fields)
+    ahead = background(fields)
     difference = torch.zeros(len(fields.forward) + 1, height, width)
     for part, flow, affine in (
-        (slice(None, -1), fields.forward, ahead), (slice(1, None), fields.backward, behind),
+        (slice(None, -1), fields.forward, ahead), (slice(1, None), fields.backward, reversed_affine(ahead)),
     ):  # fmt: skip
-        other = flow - torch.einsum("nij,hwj->nhwi", affine, ones).float()
-        difference[part] = torch.maximum(difference[part], (factor[part] @ other[..., None]).squeeze(-1).norm(dim=-1))
-    high = torch.quantile(difference.flatten(1), 0.99, dim=1).clamp_min(1e-6)[:, None, None]
+        affine = affine.float()
+        other = flow - (grid @ affine[:, None, :, :2].mT + affine[:, None, None, :, 2])
+        vouched = (factor[part] * other[..., None, :]).sum(-1)
+        difference[part] = torch.maximum(difference[part], vouched.square().sum(-1).sqrt())
+    rank = round(0.99 * height * width)
+    high = difference.flatten(1).kthvalue(rank, 1).values.clamp_min(1e-6)[:, None, None]
     seeds = ((difference > STILL) & (difference > 0.2 * high)).numpy().astype(np.uint8)
     size = max(3, round(min(height, width) / 16)) | 1
     wide, lines, halo = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (size, LINES, HALO))

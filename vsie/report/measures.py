@@ -113,6 +113,17 @@ def erasure(metrics: Mapping[str, float]) -> Table | None:
     return "the pose erased afterwards", ["eraser", *(COLUMNS[c] for c in columns), "change", "dims kept"], lines
 
 
+def cleaned(metrics: Mapping[str, float]) -> Table | None:
+    """All of the latent after each eraser, at the width of the leakage matrix's rows."""
+    erasers = _named(metrics, "cleaned/rank/", 2)
+    columns = [c for c in COLUMNS if any(f"cleaned/{c}/{e}" in metrics for e in erasers)]
+    if not columns:
+        return None
+    lines = [[e, *(number(metrics.get(f"cleaned/{c}/{e}"), 1 if "deg" in c else 3) for c in columns)] for e in erasers]
+    lines.append(["floor", *(number(metrics.get(f"cleaned/{c}/{erasers[0]}/floor"), 1 if "deg" in c else 3) for c in columns)])
+    return "all, the pose erased afterwards, at the width of what leaks", ["eraser", *(COLUMNS[c] for c in columns)], lines
+
+
 def dci(metrics: Mapping[str, float]) -> Table | None:
     """Block DCI: importance of each part for each factor, and the factor's score."""
     factors = _named(metrics, "dci/informativeness/", 2)
@@ -138,7 +149,7 @@ def dci(metrics: Mapping[str, float]) -> Table | None:
 
 def tables(metrics: Mapping[str, float]) -> list[Table]:
     """All tables (title, header, lines) that the metrics have something for."""
-    found = (make(metrics) for make in (scores, predictor, leakage, ratios, erasure, dci))
+    found = (make(metrics) for make in (scores, predictor, leakage, ratios, cleaned, erasure, dci))
     return [table for table in found if table is not None]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vsie import pose
+from vsie.evaluation import paired
 from vsie.evaluation import steering as steering_measure
 from vsie.evaluation.inputs import Features, Steering, part_of
 from vsie.evaluation.pose import flat
@@ -25,7 +26,7 @@ def write_report(
     out: Path, run: Path, result: Result, test: Features, dataset, classes: Sequence[str], method, deltas: torch.Tensor,
     *, keep: bool = False,
 ) -> list[Path]:  # fmt: skip
-    """Write metrics.json, table.txt, table.md and the pictures, and print the table.
+    """Write metrics.json, samples.npz, table.txt, table.md and the pictures, and print the table.
 
     Args:
         out: Folder of the report.
@@ -46,6 +47,8 @@ def write_report(
     if keep and (out / "metrics.json").is_file():
         metrics = {**json.loads((out / "metrics.json").read_text(encoding="utf-8")), **metrics}
     write_text(out / "metrics.json", json.dumps(plain(metrics), indent=1, sort_keys=True) + "\n")
+    if result.samples:
+        paired.save(out / "samples.npz", result.samples, clips=paired.fingerprint(test))
     table, known = tables.terminal(metrics), measures.terminal(metrics)
     table += f"\n\n{known}" if known else ""
     write_text(out / "table.txt", table + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vsie.motion.egomotion.affine import Affine
-from vsie.motion.egomotion.base import Egomotion, Motion, Observation, choose, motionless, still
+from vsie.motion.egomotion.base import Egomotion, Motion, Observation, choose, motionless
 from vsie.motion.egomotion.essential import Essential
 from vsie.motion.egomotion.orbit import Orbit
 from vsie.motion.egomotion.pnp import Pnp
@@ -31,7 +31,7 @@ class Auto(Egomotion):
         """The name of the estimator for a clip, or ``none``."""
         if clip.depth is not None:
             return "pnp"
-        if still(clip):
+        if clip.still:
             return "none"
         if self._border_moves(clip):
             return "affine" if self._held(clip) else "essential"
@@ -69,14 +69,14 @@ class Auto(Egomotion):
 
     def _held(self, clip: Observation) -> bool:
         """Whether what differs from the background's motion does not move in the picture."""
-        region = clip.region[:-1] & (clip.factor[:-1].square().sum((-1, -2)) / 2 > 0.3)
+        region = clip.region[:-1] & (clip.texture[:-1] > 0.3)
         if region.float().mean() < 0.005:
             return False
         return bool(clip.fields.forward.norm(dim=-1)[region].median() < STILL)
 
     def _border_moves(self, clip: Observation) -> bool:
         """Whether the border has texture, and moves."""
-        told = clip.factor[:-1].square().sum((-1, -2)) / 2
+        told = clip.texture[:-1]
         height, width = told.shape[1:]
         depth = max(2, min(height, width) // 8)
         rim = torch.ones(height, width, dtype=torch.bool)

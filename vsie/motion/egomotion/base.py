@@ -75,6 +75,16 @@ class Observation:
         return self._once("factor", lambda: information(structure(self.grey.numpy())))
 
     @property
+    def texture(self) -> Tensor:
+        """(T, H, W) in [0, 1]: how much of the motion the place tells, half the sum of the squares of `factor`."""
+        return self._once("texture", lambda: self.factor.square().sum((-1, -2)) / 2)
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing in the clip moves that has texture: a static video, a black one."""
+        return bool(self._once("still", lambda: _still(self)))
+
+    @property
     def region(self) -> Tensor:
         """(T, H, W) bool: the mask; else where depth ends, if it does; else what moves against the background."""
         if self.mask is not None:
@@ -143,8 +153,7 @@ def choose(clip: Observation, frames: Tensor, count: int, *, region: Tensor | No
     """Pixels of the frames (A,) that tell of motion: drawn from the region, where there is texture first; reproducible."""
     height, width = clip.frames.shape[1:3]
     region = (clip.region if region is None else region)[frames]
-    factor = clip.factor[frames].flatten(1, 2)
-    told = factor.square().sum((-1, -2)) / 2
+    told = clip.texture[frames].flatten(1)
     noise = torch.rand(1, height * width, generator=torch.Generator().manual_seed(0))
     score = region.flatten(1) * (told + 1e-3) * (noise + 0.1)
     best = score.topk(min(count, height * width), 1)
@@ -152,18 +161,14 @@ def choose(clip: Observation, frames: Tensor, count: int, *, region: Tensor | No
     if index.shape[1] < count:
         index = torch.nn.functional.pad(index, (0, count - index.shape[1]))
     real = torch.nn.functional.pad(best.values > 0, (0, count - best.values.shape[1]))
-    row = index[..., None, None].expand(-1, -1, 2, 2)
     place = torch.stack([index % width, index // width], -1) + 0.5
-    return Points(place, real, factor.gather(1, row), index)
+    return Points(place, real, clip.factor[frames[:, None], index // width, index % width], index)
 
 
-def still(clip: Observation) -> bool:
-    """Whether nothing in the clip moves that has texture: a static video, a black one."""
-    told = clip.factor.square().sum((-1, -2)) / 2
-    trust = clip.fields.forward_confidence
-    size = clip.fields.forward.norm(dim=-1)
-    moving = (size > 0.15) & (told[:-1] > 0.05) & (trust > 0.2)
-    return bool(moving.float().mean() < 5e-4)
+def _still(clip: Observation) -> Tensor:
+    square = clip.fields.forward.square().sum(-1)
+    moving = (square > 0.15**2) & (clip.texture[:-1] > 0.05) & (clip.fields.forward_confidence > 0.2)
+    return moving.float().mean() < 5e-4
 
 
 def motionless(clip: Observation, name: str) -> Motion:

@@ -21,12 +21,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vsie import pose
 from vsie.motion import adjustment
 from vsie.motion.adjustment import Prior, State, Tracks
-from vsie.motion.egomotion.base import Egomotion, Motion, Observation, believe, choose, motionless, still, turns
+from vsie.motion.egomotion.base import Egomotion, Motion, Observation, believe, choose, motionless, turns
 from vsie.motion.fields import follow
 
 BULGE = (-0.05, -0.5)
@@ -70,7 +71,7 @@ class Orbit(Egomotion):
         found: list[Motion | None] = [None] * len(observations)
         alike = defaultdict(list)
         for index, clip in enumerate(observations):
-            if still(clip):
+            if clip.still:
                 found[index] = motionless(clip, "orbit")
             else:
                 alike[clip.frames.shape, clip.camera[0], tuple(clip.camera[1].tolist())].append(index)
@@ -97,10 +98,11 @@ class Orbit(Egomotion):
             trust = torch.cat([after, before], 1) * points.real[:, None] / offsets.abs()[None, :, None]
             depth, radius = _bulge(clip, anchors, points.index, focal)
             spread = (self.depth_prior / (SPREAD * radius).square())[:, None].expand_as(depth)
-            parts.append((points.place, torch.cat([ahead, behind], 1), points.factor, trust, depth, spread, points.real))
-        place, seen, factor, weight, depth, spread, real = (torch.stack(column) for column in zip(*parts, strict=True))
-        seen = (seen - middle) / focal
-        tracks = Tracks(place, (place - middle) / focal, seen, factor[:, :, None], weight, anchors, views, focal, middle)
+            rays, seen = ((place - middle) / focal for place in (points.place, torch.cat([ahead, behind], 1)))
+            factor = rearrange(points.factor, "anchor point row column -> anchor 1 row column point")
+            parts.append((rays.mT, seen.mT, factor, trust, depth, spread, points.real))
+        rays, seen, factor, weight, depth, spread, real = (torch.stack(column) for column in zip(*parts, strict=True))
+        tracks = Tracks(rays, seen, factor, weight, anchors, views, focal, middle)
         return tracks, Prior(depth, spread, self.steadiness, self.centre), real
 
     def _solve(self, clips: list[Observation]) -> list[Motion]:
@@ -125,10 +127,10 @@ class Orbit(Egomotion):
         by_flow = both.rotation
         if self.refinements:
             blurred = torch.stack([_blurred(clip) for clip in clips])
-            images = adjustment.derivatives(blurred).repeat(2, 1, 1, 1, 1)
-            trust = real.float().repeat(2, 1, 1)
+            images = adjustment.derivatives(blurred)
+            here, trust = adjustment.appearance(tracks, images), real.float().repeat(2, 1, 1)
             for number in range(self.refinements):
-                aligned = adjustment.retarget(tracks, both, images, trust, edges=20.0)
+                aligned = adjustment.retarget(tracks, both, images, here, trust, edges=20.0)
                 held = firm[len(FIRM) * number // self.refinements]
                 both, fit = adjustment.adjust(aligned, both, held, iterations=1, scale=0.3)
             tracks = aligned

@@ -1,0 +1,198 @@
+"""A grid is planned, taken, trained and judged once, and never twice; what goes wrong is named and the rest goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.test_answer import judged as made
+from tests.test_config import run as run_tool
+from vsie import checkpoint, study
+from vsie.config import CONFIGS, GridConfig, compose, to_plain
+from vsie.evaluation import suite
+from vsie.model import build_method
+
+TINY = ["experiment=debug", "encoder.dim=16", "method.projector_width=16", "trainer.images=512"]
+GRID = GridConfig(rows={"stills": ["data.windows=8", "data.frames=1"], "clips": []}, reference="stills", common=TINY[1:3],
+                  video=["clips"], subject="clips", images=512)  # fmt: skip
+
+
+def trained(folder, *overrides: str, step: int = 4):
+    """A run as training leaves it: 4 steps of 16 objects x 8 images are 512 images."""
+    config = to_plain(compose("train", [*TINY, *overrides, f"out={folder}"]))
+    checkpoint.save(folder, build_method(config), config, {"step": step, "seconds": 0.0})
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+class Tools:
+    """In place of processes: training leaves a checkpoint, evaluation what an evaluation leaves; all calls are noted."""
+
+    def __init__(self, monkeypatch, fail: str = ""):
+        self.calls, self.fail = [], fail
+        monkeypatch.setattr(study.Processes, "run", self.run)
+        monkeypatch.setattr(study, "prepared", lambda *_: None)
+
+    def run(self, command, log):
+        tool, options = command[1].rsplit("/", 1)[1], command[2:]
+        self.calls.append((tool, tuple(options)))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if self.fail and any(self.fail in option for option in options):
+            log.write_text("line\nerror: no luck\n")
+            return 2
+        log.write_text("fine\n")
+        values = dict(option.split("=", 1) for option in options)
+        place = Path(values.get("out", values.get("checkpoint")).strip("'"))
+        if tool == "train.py":
+            trained(place, *[option for option in options if option.startswith(("seed", "data"))])
+        else:
+            scratch = place.parent.parent / "scratch" / place.name
+            row, seed = place.name.rsplit("-", 1)
+            _, _, found = made(scratch, row, int(seed), frames=1 if row == "stills" else 2)
+            for name in ("metrics.json", "samples.npz"):
+                (place / name).write_bytes((found / name).read_bytes())
+            shutil.rmtree(scratch)
+        return 0
+
+
+def options(out, **more):
+    return {"grid": GRID, "out": out, "seeds": [0, 1], "overrides": TINY[:1], "protocol": ["leakage", "cleaned"]} | more
+
+
+def test_everything_is_done_once(tmp_path, monkeypatch):
+    tools = Tools(monkeypatch)
+    page = study.study(**options(tmp_path / "s", threads=1))
+    assert page.is_file() and sorted(tool for tool, _ in tools.calls) == ["evaluate.py"] * 4 + ["train.py"] * 4
+    told = [call for tool, call in tools.calls if tool == "train.py"]
+    assert all("threads=1" in call and "protocol=[]" in call and "trainer.images=512" in call for call in told)
+    assert {call[call.index("seed=1")] for call in told if "seed=1" in call} == {"seed=1"}
+    assert sum("data.frames=1" in call for call in told) == 2
+    assert all("protocol=[leakage,cleaned]" in call for tool, call in tools.calls if tool == "evaluate.py")
+    tools.calls.clear()
+    study.study(**options(tmp_path / "s"))
+    assert tools.calls == []
+    study.study(**options(tmp_path / "s", protocol=["leakage", "dci"], rows=["clips"], seeds=[1]))  # another question
+    assert [tool for tool, _ in tools.calls] == ["evaluate.py"]
+    tools.calls.clear()
+    study.study(**options(tmp_path / "s", protocol=["dci"], rows=["clips"], seeds=[1]))  # a part of what was asked already
+    assert tools.calls == []
+    trained(tmp_path / "s" / "runs" / "clips-1", "seed=1", step=2)  # as if it had been stopped
+    study.study(**options(tmp_path / "s", rows=["clips"]))
+    assert [tool for tool, _ in tools.calls] == ["train.py", "evaluate.py"]
+
+
+def test_a_run_that_fails_is_named_and_the_page_is_about_the_others(tmp_path, monkeypatch):
+    Tools(monkeypatch, fail="data.frames=1")
+    with pytest.raises(ChildProcessError, match="2 of 4 runs failed: stills, seed 0, stills, seed 1"):
+        study.study(**options(tmp_path / "s"))
+    text = (tmp_path / "s" / "page.md").read_text()
+    assert "stills, seed 0: failed." in text and "| clips | vsie |" in text and "| stills | vsie |" not in text
+    Tools(monkeypatch, fail="experiment")
+    with pytest.raises(ValueError, match="no run is trained and judged.*\n.*training ended with status 2(.*\n)*.*error: no luck"):
+        study.study(**options(tmp_path / "other"))
+
+
+def test_taken_runs_are_only_read(tmp_path, monkeypatch):
+    source = trained(tmp_path / "elsewhere" / "clips_1", "seed=1", "trainer.learning_rate=0.5")
+    (source / "features").mkdir()
+    (source / "features" / "features-train-x.npz").write_bytes(b"features")
+    trained(tmp_path / "elsewhere" / "clips_0", "seed=0", step=3)  # still running
+    before = {file: file.read_bytes() for file in (tmp_path / "elsewhere").rglob("*") if file.is_file()}
+    tools = Tools(monkeypatch)
+    study.study(**options(tmp_path / "s", take=[f"clips={tmp_path}/elsewhere/clips_*"], train=False))
+    folder = tmp_path / "s" / "runs" / "clips-1"
+    assert [tool for tool, _ in tools.calls] == ["evaluate.py"]
+    assert study.complete(folder) and (folder / "features" / "features-train-x.npz").read_bytes() == b"features"
+    assert {file: file.read_bytes() for file in (tmp_path / "elsewhere").rglob("*") if file.is_file()} == before
+    text = (tmp_path / "s" / "page.md").read_text()
+    assert "clips, seed 0: left out" in text and "is at step 3 of 4" in text
+    assert "trainer.learning_rate is 0.5 and not 0.003" in text and "stills: not trained with seed 0, 1." in text
+    (folder / "features" / "features-train-x.npz").unlink()  # as the features' cache does
+    (folder / "features" / "features-train-x.npz").write_bytes(b"others")
+    study.link(source, folder)
+    assert (folder / "features" / "features-train-x.npz").read_bytes() == b"others"  # computed here: kept
+    assert (source / "features" / "features-train-x.npz").read_bytes() == b"features"
+    own = trained(tmp_path / "own")
+    with pytest.raises(FileExistsError, match="holds a run of its own"):
+        study.link(source, own)
+
+
+def test_what_cannot_be_planned_or_taken_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no row clip; it has stills, clips"):
+        study.planned(GRID, tmp_path, rows=["clip"])
+    with pytest.raises(ValueError, match="each once"):
+        study.planned(GRID, tmp_path, seeds=[1, 1])
+    with pytest.raises(ValueError, match="row a: .*did you mean 'data.frames'"):
+        study.planned(GridConfig(rows={"a": ["data.framse=2"]}), tmp_path)
+    with pytest.raises(ValueError, match="expected row=PATTERN"):
+        study.taken(["somewhere"], tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere_\\* matches no folder"):
+        study.taken([f"a={tmp_path}/nowhere_*"], tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        study.taken([f"a={tmp_path}/empty"], tmp_path)
+    trained(tmp_path / "x_1"), trained(tmp_path / "x_2")
+    with pytest.raises(ValueError, match="are both a with seed 0"):
+        study.taken([f"a={tmp_path}/x_*"], tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (CONFIGS / "grid").glob("*.yaml")))
+def test_the_grids_compose_at_equal_images(name, tmp_path):
+    grid = compose("study", [f"grid={name}"]).grid
+    cells = study.planned(grid, tmp_path, seeds=[0])
+    assert {cell.row for cell in cells} == set(grid.rows) and grid.reference in grid.rows
+    suite.check_protocols(grid.protocol)
+    for cell in cells:
+        data, trainer = cell.config.data, cell.config.trainer
+        assert data.windows * data.frames * trainer.batch == 512, cell.row  # images a step
+        assert torch.isfinite(next(build_method(to_plain(cell.config)).encoder.parameters())).all()
+    assert len({cell.config.trainer.images for cell in cells}) == 1
+    assert set(grid.video) <= set(grid.rows) and (grid.subject is None or grid.subject in grid.rows)
+
+
+def test_processes_log_are_given_their_threads_and_are_stopped_together(tmp_path):
+    processes = study.Processes(3)
+    log = tmp_path / "logs" / "a.log"
+    code = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit(4)"
+    assert processes.run([sys.executable, "-c", code], log) == 4
+    assert log.read_text().splitlines()[-1] == "3"
+    statuses = []
+    long = [sys.executable, "-c", "import time; time.sleep(60)"]
+    thread = threading.Thread(target=lambda: statuses.append(processes.run(long, log)))
+    thread.start()
+    while not processes.running:
+        time.sleep(0.01)
+    processes.stop()
+    thread.join(20)
+    assert statuses and statuses[0] != 0 and processes.run([sys.executable, "-c", "pass"], log) == -1
+
+
+def test_an_override_is_taken_literally():
+    for value in ("a b=c,d'e\\f", "/plain/path"):
+        assert compose("train", [study.quoted("out", value)]).out == value
+
+
+@pytest.mark.slow
+def test_the_tool_at_toy_size_end_to_end(tools, tmp_path):
+    tiny = ["data.render.objects=40", "data.render.size=32", "data.render.frames=6", "data.spacing=[1,2]", "trainer.batch=16"]
+    arguments = ("study", f"overrides=[experiment=debug,{','.join(tiny)}]", "rows=[stills,vsie]", "seeds=[0]", "images=1024",
+                 "protocol=[classification,tracking,leakage,cleaned,ladder]", "out=toy")  # fmt: skip
+    environment = os.environ | {"VSIE_DATA": str(tmp_path / "cache")}
+    result = run_tool(tools, *arguments, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads((tmp_path / "toy" / "study.json").read_text())
+    assert found["vsie"]["better_by"]["tracking/inversion/drift_deg"]["verdict"] in ("better", "worse", "not shown")
+    assert len(found["vsie"]["against_erasers"]) >= 4 and {"inv, learned", "random init"} <= set(found["vsie"]["plane"])
+    stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "toy" / "runs").rglob("*") if file.is_file()}
+    result = run_tool(tools, *arguments, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert stamps == {file: file.stat().st_mtime_ns for file in (tmp_path / "toy" / "runs").rglob("*") if file.is_file()}

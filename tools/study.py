@@ -1,0 +1,30 @@
+"""Train (or take) a grid of runs over seeds, judge them alike, and write one page that answers.
+
+    python tools/study.py                                             # the answer: vicreg, sie, stills, clips; 3 seeds; hours
+    python tools/study.py rows=[stills,vsie] seeds=[0] images=300000  # a part of it, shorter
+    python tools/study.py 'take=["vsie=runs/vsie_*","stills=runs/stills_*"]' train=false   # of runs that are there already
+    python tools/study.py grid=ablation out=ablation                  # what each piece of vsie is for
+    python tools/study.py overrides=[experiment=debug] rows=[stills,vsie] seeds=[0,1] out=toy   # all of it at toy size
+
+Run the same command again to go on: what is trained and judged is not done twice. See configs/study.yaml for all keys.
+"""
+
+from __future__ import annotations
+
+from vsie.config import StudyConfig, hydra_main
+
+
+@hydra_main("study", StudyConfig)
+def main(config: StudyConfig) -> None:
+    from vsie.study import study
+
+    page = study(
+        grid=config.grid, out=config.out, rows=config.rows, seeds=config.seeds, images=config.images, take=config.take,
+        train=config.train, again=config.again, jobs=config.jobs, threads=config.threads, protocol=config.protocol,
+        data=config.data, overrides=config.overrides,
+    )  # fmt: skip
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
