@@ -14,7 +14,8 @@ def tokens(objects: int, seed: int) -> position.Set:
     """Tokens (60 dims) of 6 x 6: the class in 8, the position and some curve of it mixed into all, noise."""
     shared, own = torch.Generator().manual_seed(0), torch.Generator().manual_seed(seed)
     places = erasure.positions(6, 6)
-    curve = torch.cat([places, (torch.pi * places).sin()], 1).float() @ torch.randn(4, 60, generator=shared)
+    bends = [(torch.pi * number * places).sin() for number in (1, 2)]
+    curve = torch.cat([places, *bends], 1).float() @ torch.randn(6, 60, generator=shared)
     labels = torch.arange(objects) % 3
     content = torch.nn.functional.pad(2 * torch.randn(3, 8, generator=shared)[labels], (0, 52))
     values = content[:, None] + 2 * curve + 0.5 * torch.randn(objects, 36, 60, generator=own)

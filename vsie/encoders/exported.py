@@ -39,7 +39,7 @@ class Exported(Encoder):
 
     It gives (B, D); of images also tokens (B, N, D) or feature maps (B, D, h, w), which are averaged; of clips also steps
     (B, S, D) or maps (B, D, S, h, w). Sizes that were exported as fixed are kept to: batches are filled up, a still (or the
-    end of a clip) is held for as many frames as the program takes.
+    end of a clip) is held for as many frames as the program takes. It runs on the CPU.
 
     Args:
         file: The `.pt2`.
@@ -86,6 +86,7 @@ class Exported(Encoder):
         if self.batch and len(part) < self.batch:
             full = torch.cat([part, part[-1:].expand(self.batch - len(part), *part.shape[1:])])
             return self._run(full)[: len(part)]
+        device, part = part.device, part.cpu()  # where the program is
         try:
             output = self._program[0](part)
         except (RuntimeError, AssertionError) as error:
@@ -97,7 +98,7 @@ class Exported(Encoder):
         if not isinstance(output, Tensor) or output.ndim not in ranks or len(output) != len(part):
             found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"{self.file} gives {found} for {tuple(part.shape)}, expected one tensor: (B, D), (B, N, D) or maps")
-        output = output.float()
+        output = output.float().to(device)
         if self.clips:
             if output.ndim == 5:
                 output = rearrange(output.mean((3, 4)), "b d s -> b s d")

@@ -65,8 +65,11 @@ class Conditional:
 
 def ridge(xx: Tensor, xy: Tensor, strength: float = RIDGE) -> Tensor:
     """The map (d, e) that minimises |y - A^T x|^2 + lambda |A|^2 with lambda = strength tr(xx) / d, from covariances."""
-    penalty = strength * xx.diagonal().mean()
-    return torch.linalg.solve(xx + penalty * torch.eye(len(xx), dtype=xx.dtype), xy)
+    regular = xx + strength * xx.diagonal().mean() * torch.eye(len(xx), dtype=xx.dtype)
+    factor, failed = torch.linalg.cholesky_ex(regular)
+    if int(failed):  # not positive within rounding: a covariance of nothing, or of numbers far apart in size
+        return torch.linalg.lstsq(regular, xy, driver="gelsd").solution
+    return torch.cholesky_solve(xy, factor)
 
 
 def fit(moments: Moments, *, name: str = "the representation") -> Maps:
@@ -81,8 +84,9 @@ def fit(moments: Moments, *, name: str = "the representation") -> Maps:
         scorable_rank(moments.xx, moments.mean_x, f"{name} (source)"),
         scorable_rank(moments.yy, moments.mean_y, f"{name} (target)"),
     )
-    u, _, vt = torch.linalg.svd(moments.xy)
-    return Maps((moments.mean_x, moments.mean_y), u @ vt, ridge(moments.xx, moments.xy), ranks)
+    cross = moments.xy
+    u, _, vt = torch.linalg.svd(cross)
+    return Maps((moments.mean_x, moments.mean_y), u @ vt, ridge(moments.xx, cross), ranks)
 
 
 def object_sums(maps: Maps, x: Tensor, y: Tensor, objects: np.ndarray) -> np.ndarray:
@@ -427,7 +431,8 @@ def protocol(task) -> None:
             if task.random_init is not None:
                 a, b = (rows_of(features, part) for features in task.random_init)
                 sets = tuple(tuple(z[i] for i in index) for z, index in ((a, pairs.train), (b, pairs.test)))
-                beside = ladder(*sets, pairs.objects, name=f"part {part} of random_init", seed=task.seed).scores
+                maps = fit(Moments.of(*sets[0]), name=f"part {part} of random_init")
+                beside = {key: float(value) for key, value in rungs(object_sums(maps, *sets[1], pairs.objects).sum(0)).items()}
             for rung in RUNGS:
                 extra = {"null": found.nulls[rung]} | ({"random_init": beside[rung]} if beside else {})
                 result.add(f"ladder/{rung}@{pairs.name}/{part}", found.scores[rung], found.intervals[rung], **extra)
