@@ -30,7 +30,7 @@ from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
 from vsie.motion.foreground import cuts
 
-VERSION = 1  # of the archives; a change of the estimators' results raises it
+VERSION = 2  # of the archives; a change of the estimators' results raises it
 USES = ("intrinsics", "depth", "mask")
 
 
