@@ -172,6 +172,16 @@ def flow(seconds: float) -> Rows:
     return rows
 
 
+def motion(seconds: float) -> Rows:
+    """Motion from rendered RGB that no constant was set on: error, confidence, drift and speed; see `vsie.motion.benchmark`.
+
+    Two clips of 16 frames for each of `seconds`, at most 27 of each kind: 24 or more for figures to quote.
+    """
+    from vsie.motion.benchmark import rows
+
+    return [{"what": "motion"} | row for row in rows(count=int(min(max(2 * seconds, 2), 27)))]
+
+
 def train(seconds: float) -> Rows:
     """Images per second of the default training step on random frames, in float32 and in bfloat16."""
     from vsie import pose
@@ -500,7 +510,7 @@ def paired(first: Callable[[], Any], second: Callable[[], Any], seconds: float) 
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-FIGURES = (render, predictor, inversion, data, three_die_bench, train, protocols, measures, flow)
+FIGURES = (render, predictor, inversion, data, three_die_bench, train, protocols, measures, flow, motion)
 WHATS = {function.__name__: function for function in FIGURES}
 
 

@@ -133,23 +133,30 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     batch, frames = state.rotation.shape[:2]
     anchors, views = tracks.views.shape
     relative, turned, inverse, place = project(tracks, state)
-    inverse, (right, down, away) = inverse[..., 0, :], turned.unbind(-2)  # [B, A, V, P]
-    x, y = place.unbind(-2)
-    beside = (torch.eye(3) - relative)[..., :2, None]  # [B, A, V, 3, 2, 1]
-    along = relative @ tracks.rays3[:, :, None]
-    error = place - tracks.seen
-    # derivatives of the place by the turn (3), the centre (2) and the depth, and the error: [B, A, V, 7, P]
-    across = [-x * down, away + x * right, -down, *(beside[..., 0, :, :] - x[..., None, :] * beside[..., 2, :, :]).unbind(-2),
-              along[..., 0, :] - x * along[..., 2, :]]  # fmt: skip
-    upright = [-away - y * down, y * right, right, *(beside[..., 1, :, :] - y[..., None, :] * beside[..., 2, :, :]).unbind(-2),
-               along[..., 1, :] - y * along[..., 2, :]]  # fmt: skip
-    columns = []
-    for rows, off in ((across, error[..., 0, :]), (upright, error[..., 1, :])):
-        stacked = torch.stack([*rows, off], -2)
-        stacked[..., :6, :] *= inverse[..., None, :]
-        columns.append(stacked[..., None, :])
-    factor = tracks.factor[:, :, :, None] * (tracks.focal / scale)  # [B, A, V, 1, K, 2, P]
-    columns = torch.addcmul(factor[..., 0, :] * columns[0], factor[..., 1, :], columns[1])  # [B, A, V, 7, K, P]
+    (right, down, away), (along_x, along_y, along_z) = (
+        (points * inverse).unbind(-2) for points in (turned, relative @ tracks.rays3[:, :, None])
+    )  # [B, A, V, P]
+    inverse, (x, y), (off_x, off_y) = inverse[..., 0, :], place.unbind(-2), (place - tracks.seen).unbind(-2)
+    by_x, by_y = x * inverse, y * inverse
+    beside = (torch.eye(3) - relative)[..., None]  # [B, A, V, 3, 3, 1]
+    # derivatives of the place by the turn (3), the centre (2) and the depth, and the error
+    pairs = (
+        (-x * down, -away - y * down),
+        (away + x * right, y * right),
+        (-down, right),
+        *(
+            (inverse * beside[..., 0, axis, :] - by_x * beside[..., 2, axis, :],
+             inverse * beside[..., 1, axis, :] - by_y * beside[..., 2, axis, :])
+            for axis in (0, 1)
+        ),
+        (along_x - x * along_z, along_y - y * along_z),
+        (off_x, off_y),
+    )  # fmt: skip
+    factor = tracks.factor * (tracks.focal / scale)  # [B, A, V, K, 2, P]
+    columns = factor.new_empty(*x.shape[:3], 7, factor.shape[3], x.shape[3])
+    for number, (first, second) in enumerate(pairs):
+        torch.mul(factor[..., 0, :], first[..., None, :], out=columns[..., number, :, :])
+        columns[..., number, :, :].addcmul_(factor[..., 1, :], second[..., None, :])
     square = columns[..., 6, :, :].square().sum(-2)
     columns *= (tracks.weight / (1 + square)).sqrt()[..., None, None, :]
 
@@ -272,10 +279,11 @@ def _look(images: Tensor, frames: Tensor, pixels: Tensor) -> Tensor:
 
 def derivatives(images: Tensor) -> Tensor:
     """(..., H, W, 3): images (..., H, W) with their central differences by x and y."""
-    x, y = torch.zeros_like(images), torch.zeros_like(images)
-    x[..., 1:-1] = (images[..., 2:] - images[..., :-2]) / 2
-    y[..., 1:-1, :] = (images[..., 2:, :] - images[..., :-2, :]) / 2
-    return torch.stack([images, x, y], -1)
+    found = torch.zeros(*images.shape, 3)
+    found[..., 0] = images
+    found[..., :, 1:-1, 1] = (images[..., 2:] - images[..., :-2]) / 2
+    found[..., 1:-1, :, 2] = (images[..., 2:, :] - images[..., :-2, :]) / 2
+    return found
 
 
 def step_covariance(normal: Tensor, rotation: Tensor) -> Tensor:

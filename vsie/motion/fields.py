@@ -60,7 +60,8 @@ def consistency(there: Tensor, back: Tensor) -> Tensor:
     corner = (place - 0.5).numpy()
     returned = [cv2.remap(field.numpy(), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
                 for field, at in zip(back, corner, strict=True)]  # fmt: skip
-    square = (there + torch.from_numpy(np.stack(returned)) if returned else there).square().sum(-1)
+    x, y = (there + torch.from_numpy(np.stack(returned)) if returned else there).unbind(-1)
+    square = x * x + y * y
     return inside(place, height, width) / (1 + square / TOLERANCE**2)
 
 
@@ -72,7 +73,8 @@ def pixel_grid(height: int, width: int) -> Tensor:
 
 def inside(place: Tensor, height: int, width: int) -> Tensor:
     """Which pixel coordinates (..., 2) are in the picture, bool (...)."""
-    return (place >= 0).all(-1) & (place[..., 0] <= width) & (place[..., 1] <= height)
+    x, y = place.unbind(-1)
+    return (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
 
 
 def sample(fields: Tensor, index: Tensor, place: Tensor) -> Tensor:

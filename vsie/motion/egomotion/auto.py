@@ -23,7 +23,7 @@ class Auto(Egomotion):
         border: Share of the border's textured pixels that have to move for the camera to be what moves.
     """
 
-    def __init__(self, *, upright: bool = True, shift: float = 0.85, border: float = 0.5) -> None:
+    def __init__(self, *, upright: bool = True, shift: float = 0.92, border: float = 0.5) -> None:
         self.shift, self.border = shift, border
         self.estimators = {"pnp": Pnp(), "orbit": Orbit(upright=upright), "affine": Affine(), "essential": Essential()}
 
@@ -50,21 +50,21 @@ class Auto(Egomotion):
         return found
 
     def _share(self, clip: Observation) -> float:
-        """How much of the foreground's flow a shift and a growth explain, 0 to 1: the median over the steps."""
-        steps = torch.arange(len(clip) - 1)
-        points = choose(clip, steps, 400)
-        flow = clip.fields.forward.flatten(1, 2).gather(1, points.index[..., None].expand(-1, -1, 2))
+        """How much of the foreground's flow a shift and a growth explain, up to 1: the median over the steps.
+
+        Of the flow itself, not of its affine part: the visible side of a round thing that turns has nearly the affine flow of
+        a thing that shifts, and what tells them apart is what no affine flow explains.
+        """
+        points = choose(clip, torch.arange(len(clip) - 1), 300)
+        flow = clip.fields.forward.flatten(1, 2).gather(1, points.index[..., None].expand(-1, -1, 2)).double()
         trust = clip.fields.forward_confidence.flatten(1).gather(1, points.index)
         weight = (points.real * trust * points.factor.square().sum((-1, -2))).double() + 1e-9
         affine = fit_affine(points.place, flow, weight)
-        ones = torch.cat([points.place, torch.ones_like(points.place[..., :1])], -1).double()
-        fitted = ones @ affine.mT
-        power = (weight * fitted.square().sum(-1)).sum(1)
         grow = (affine[:, 0, 0] + affine[:, 1, 1]) / 2
         middle = (weight[..., None] * points.place).sum(1) / weight.sum(1, keepdim=True)
-        mean = (affine @ torch.cat([middle, torch.ones_like(middle[:, :1])], 1)[..., None])[..., 0]
+        mean = (affine[:, :, :2] @ middle[..., None])[..., 0] + affine[:, :, 2]
         simple = mean[:, None] + grow[:, None, None] * (points.place - middle[:, None])
-        left = (weight * (fitted - simple).square().sum(-1)).sum(1)
+        left, power = ((weight * field.square().sum(-1)).sum(1) for field in (flow - simple, flow))
         return float((1 - left / power.clamp_min(1e-12)).median())
 
     def _held(self, clip: Observation) -> bool:

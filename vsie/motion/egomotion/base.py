@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.motion.fields import Fields
-from vsie.motion.foreground import foreground, grey, information, structure
+from vsie.motion.foreground import foreground, full, grey, information, structure
 
 SCALES = ("metric", "centre", "unit", "image")
 """The unit of a translation: the depth's own; the distance to the centre of rotation; its own length; the (equal) depth."""
@@ -71,13 +71,18 @@ class Observation:
 
     @property
     def factor(self) -> Tensor:
-        """(T, H, W, 2, 2): see `foreground.information`."""
+        """(3, T, H, W): see `foreground.information`."""
         return self._once("factor", lambda: information(structure(self.grey.numpy())))
 
     @property
     def texture(self) -> Tensor:
         """(T, H, W) in [0, 1]: how much of the motion the place tells, half the sum of the squares of `factor`."""
-        return self._once("texture", lambda: self.factor.square().sum((-1, -2)) / 2)
+
+        def make() -> Tensor:
+            xx, xy, yy = self.factor
+            return (xx * xx + yy * yy) / 2 + xy * xy
+
+        return self._once("texture", make)
 
     @property
     def still(self) -> bool:
@@ -157,16 +162,17 @@ def choose(clip: Observation, frames: Tensor, count: int, *, region: Tensor | No
     noise = torch.rand(1, height * width, generator=torch.Generator().manual_seed(0))
     score = region.flatten(1) * (told + 1e-3) * (noise + 0.1)
     best = score.topk(min(count, height * width), 1)
-    index = best.indices
-    if index.shape[1] < count:
-        index = torch.nn.functional.pad(index, (0, count - index.shape[1]))
-    real = torch.nn.functional.pad(best.values > 0, (0, count - best.values.shape[1]))
+    index, order = best.indices.sort(1)  # neighbours in the picture are neighbours in memory
+    real = best.values.gather(1, order) > 0
+    short = (0, count - index.shape[1])
+    index, real = torch.nn.functional.pad(index, short), torch.nn.functional.pad(real, short)
     place = torch.stack([index % width, index // width], -1) + 0.5
-    return Points(place, real, clip.factor[frames[:, None], index // width, index % width], index)
+    return Points(place, real, full(clip.factor[:, frames[:, None], index // width, index % width]), index)
 
 
 def _still(clip: Observation) -> Tensor:
-    square = clip.fields.forward.square().sum(-1)
+    x, y = clip.fields.forward.unbind(-1)
+    square = x * x + y * y
     moving = (square > 0.15**2) & (clip.texture[:-1] > 0.05) & (clip.fields.forward_confidence > 0.2)
     return moving.float().mean() < 5e-4
 
