@@ -149,8 +149,9 @@ def test_estimated_poses_do_not_pass_for_known_ones(videos, tmp_path):
 
 @pytest.fixture()
 def quick(monkeypatch, tmp_path):
-    """An empty cache, and probes of a few steps."""
+    """An empty cache, few deltas, and probes of a few steps."""
     monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline, "training_deltas", functools.partial(pipeline.training_deltas, count=64))
     monkeypatch.setattr(suite, "evaluate", functools.partial(suite.evaluate, probe_steps=12))
 
 
