@@ -149,8 +149,9 @@ def test_estimated_poses_do_not_pass_for_known_ones(videos, tmp_path):
 
 @pytest.fixture()
 def quick(monkeypatch, tmp_path):
-    """An empty cache, and probes of a few steps."""
+    """An empty cache, few deltas, and probes of a few steps."""
     monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline, "training_deltas", functools.partial(pipeline.training_deltas, count=64))
     monkeypatch.setattr(suite, "evaluate", functools.partial(suite.evaluate, probe_steps=12))
 
 
@@ -190,7 +191,8 @@ def test_true_poses_judge_a_run_that_was_trained_on_estimated_motion(videos, qui
     metrics = json.loads((run / "metrics.json").read_text())
     assert "steering/mrr" in metrics and not any(key.startswith("estimated/") for key in metrics)
     assert "trained on estimated motion, judged against true poses" in capsys.readouterr().out
-    assert len(list((tmp_path / "motion").rglob("*.npz"))) == 7  # of the clips to train on alone
+    archives = list((tmp_path / "motion").rglob("*.npz"))
+    assert len(archives) == len(load(videos[0]).rows("train")) < 10  # of the clips to train on alone
     other = config(*overrides, f"motion.cache={tmp_path / 'motion'}", f"out={tmp_path / 'other'}", "egomotion.points=99")
     with pytest.raises(ValueError, match=r"\.mp4\.npz: motion estimated with other settings \(egomotion"):
         pipeline.train(other)

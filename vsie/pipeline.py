@@ -148,7 +148,7 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
     sources, targets, found, drawn = [], [], 0, 0
     while found < count and drawn < 32 * count:
         items = [(DRAWS + drawn, index) for index in range(min(len(dataset), 256))]
-        batch = dataset.__getitems__(items)
+        batch = dataset.motions(items)
         poses, kept = batch["poses"], len(sources)  # [B, V, S, 4, 4]
         objects = torch.arange(len(poses))
         first, second = torch.rand(2, len(poses), poses.shape[2], generator=generator).argsort(-1)[:, :, :2].unbind(0)
@@ -358,7 +358,8 @@ def evaluate(
         if not true:
             told.marked(result, lines)
         else:
-            result.notes.append("trained on estimated motion, judged against true poses")
+            unit = f"; translations were told in another unit ({', '.join(motion.scales)})" if method.uses_translation else ""
+            result.notes.append(f"trained on estimated motion, judged against true poses{unit}")
     for eraser in result.erasers.values():
         erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas

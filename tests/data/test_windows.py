@@ -276,3 +276,19 @@ def test_clips_come_whole_and_in_order(manifest, tmp_path):
     batch = next(iter(DataLoader(dataset, batch_size=3, collate_fn=collate)))
     assert batch["frames"].shape == (3, 16, 32, 32, 3) and len(batch["path"]) == 3
     assert len(ClipsDataset(manifest, None)) == 24
+
+
+def test_a_step_lies_between_the_frames_around_it_or_on_one():
+    from vsie.data.windows import bracket
+
+    found = bracket(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 0.5, 2.0, 3.5, -1.0]))
+    assert found.tolist() == [[0, 0], [0, 1], [2, 2], [3, 3], [0, 0]]
+
+
+def test_motions_are_those_of_the_items_and_no_frame_is_decoded(manifest, monkeypatch):
+    from vsie.data.decode import Video
+
+    dataset = WindowsDataset(manifest, "train", windows=3, frames=2, spacing=(1, 6), seed=5)
+    whole = dataset.__getitems__([(7, 1), (2, 4)])
+    monkeypatch.setattr(Video, "read", None)
+    assert same(dataset.motions([(7, 1), (2, 4)]), {name: value for name, value in whole.items() if name != "clips"})

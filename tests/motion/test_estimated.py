@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from tests.data.conftest import moving_picture, write_video
 from vsie import pose
-from vsie.data import ClipsDataset, VideoError, WindowsDataset, load
+from vsie.data import ClipsDataset, VideoError, WindowsDataset, collate, load
 from vsie.motion.estimate import archive, known_pairs
 from vsie.motion.estimated import EstimatedClips, EstimatedMotion, common_length
 
@@ -103,6 +104,14 @@ def test_windows_carry_poses_and_trust(folder, motion):
     with pytest.raises(ValueError, match=r"3\.mp4: 1 frames are too few"):
         dataset[3]
     assert dataset[4]["object"] == 0  # the motion of the last one is not known: the next object takes its place
+
+
+def test_a_worker_process_has_the_same_motion(folder, motion):
+    dataset = WindowsDataset(folder[1], "train", windows=2, frames=2, spacing=(1, 2), motion=motion, allowed_share=1)
+    sampler = [[(0, 1), (0, 0)]]
+    (batch,) = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=1, multiprocessing_context="spawn")
+    expected = dataset.__getitems__(sampler[0])
+    assert batch.keys() == expected.keys() and all(torch.equal(batch[name], expected[name]) for name in batch)
 
 
 def test_a_clip_of_other_length_than_its_motion_is_refused_by_name(folder, motion):

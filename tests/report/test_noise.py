@@ -75,6 +75,11 @@ def test_no_gain_has_no_share():
     assert share == 1 and low < 1 < high
 
 
+def test_a_gain_that_may_be_none_bounds_nothing(tmp_path):
+    page, _ = noise.write([(options(), run(0.14, 79)), STUDY[7]], tmp_path, "noise")
+    assert "| 0.400 (0.380-0.420) | 2700% (known deltas may give no gain) |" in page.read_text()
+
+
 def test_other_differences_between_the_runs_are_told(tmp_path):
     other = options(source="estimated") | {"trainer.images": 600, "flow.name": "dis", "data.held_out": 0.2}
     page, _ = noise.write([STUDY[0], (other, run(0.4, 30))], tmp_path, "noise")

@@ -44,7 +44,7 @@ class ToldMotion(Protocol):
 class _Window(NamedTuple):
     row: int
     numbers: np.ndarray  # (T,) frames of the clip
-    pictures: np.ndarray  # (T, H, W, 3)
+    pictures: np.ndarray | None  # (T, H, W, 3); None where they are not asked for
     times: np.ndarray  # (N,) of the whole clip
     poses: np.ndarray | None  # (N, 4, 4) of the whole clip
     latents: np.ndarray | None  # (T, L)
@@ -221,12 +221,20 @@ class WindowsDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int | tuple[int, int]]) -> dict[str, Tensor]:
         """The items `indices` as one batch, every value with the batch in front."""
-        items = [self._item(*index) if isinstance(index, tuple) else self._item(self.epoch, int(index)) for index in indices]
+        return self._batch(indices, pictures=True)
+
+    def motions(self, indices: Sequence[int | tuple[int, int]]) -> dict[str, Tensor]:
+        """As `__getitems__`, but without the clips: no frame is decoded."""
+        return self._batch(indices, pictures=False)
+
+    def _batch(self, indices: Sequence[int | tuple[int, int]], *, pictures: bool) -> dict[str, Tensor]:
+        keys = [index if isinstance(index, tuple) else (self.epoch, int(index)) for index in indices]
+        items = [self._item(*key, pictures) for key in keys]
         windows = [window for item in items for window in item]  # B * V
         shape = (len(items), self.windows)
         times = np.stack([window.times[window.numbers] for window in windows])
-        batch = {
-            "clips": self._stack(windows).unflatten(0, shape),
+        batch = {"clips": self._stack(windows).unflatten(0, shape)} if pictures else {}
+        batch |= {
             "times": torch.from_numpy(times).unflatten(0, shape),
             "clip": torch.from_numpy(self.manifest.clip[[window.row for window in windows]]).unflatten(0, shape),
             "label": torch.from_numpy(self.manifest.label[[item[0].row for item in items]]),
@@ -243,8 +251,8 @@ class WindowsDataset(Dataset):
             if self.motion is not None:
                 batch["trust"] = self._trust(windows, asked.flatten(0, 1).numpy(), poses, shape)
             if self.shuffled:
-                for number, index in enumerate(indices):
-                    self._shuffle(batch, number, *(index if isinstance(index, tuple) else (self.epoch, int(index))))
+                for number, key in enumerate(keys):
+                    self._shuffle(batch, number, *key)
         if windows[0].latents is not None:
             batch["latents"] = torch.from_numpy(np.stack([window.latents for window in windows])).float().unflatten(0, shape)
         batch["times"] = asked
@@ -273,7 +281,7 @@ class WindowsDataset(Dataset):
             raise ValueError(f"{self.manifest.file}: frames of different sizes in one batch, {sorted(shapes)}; give a size")
         return torch.from_numpy(np.stack([window.pictures for window in windows]))
 
-    def _item(self, epoch: int, index: int) -> list[_Window]:
+    def _item(self, epoch: int, index: int, pictures: bool) -> list[_Window]:
         """The windows of item `index` in `epoch`; what cannot be read is left out, and the draw repeated without it."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range, expected below {len(self)} objects")
@@ -286,7 +294,7 @@ class WindowsDataset(Dataset):
             if len(rows):
                 rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, epoch, index, attempt))))
                 try:
-                    return self._draw(rng, rows)
+                    return self._draw(rng, rows, pictures)
                 except _Lost as error:
                     lost.add(error.row)
                     self.skipped.add(error.row, self.manifest.video(error.row), error.reason)
@@ -295,7 +303,7 @@ class WindowsDataset(Dataset):
                 if place == index:
                     raise VideoError(f"{self.manifest.file}: no video of split {self.split!r} can be read")
 
-    def _draw(self, rng: np.random.Generator, rows: np.ndarray) -> list[_Window]:
+    def _draw(self, rng: np.random.Generator, rows: np.ndarray, seen: bool) -> list[_Window]:
         """V windows, window v from the v-th of the clips in random order, round and round.
 
         Raises:
@@ -311,13 +319,13 @@ class WindowsDataset(Dataset):
             try:
                 with self.source.clip(row) as clip:
                     numbers = self._place(rng, row, len(clip), len(places), common)
-                    pictures = clip.read(numbers.reshape(-1))
+                    pictures = clip.read(numbers.reshape(-1)) if seen else None
                     poses = clip.poses if self.motion is None else self.motion.poses(row, len(clip))
                     if self.noise is not None and poses is not None:
                         poses = self.noise(row, poses)
             except VideoError as error:
                 raise _Lost(row, str(error)) from error
-            pictures = pictures.reshape(*numbers.shape, *pictures.shape[1:])
+            pictures = pictures.reshape(*numbers.shape, *pictures.shape[1:]) if seen else [None] * len(numbers)
             for place, mine, frames in zip(places, numbers, pictures, strict=True):
                 latents = None if clip.latents is None else clip.latents[mine]
                 windows[place] = _Window(row, mine, frames, clip.times, poses, latents)

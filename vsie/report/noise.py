@@ -111,10 +111,9 @@ def page(series: Series, said: Sequence[str] = ()) -> str:
                 continue
             interval = "-".join(number(key, run.get(f"{key}/{end}")) for end in ("low", "high"))
             share, low, high = kept(key, run, known)
-            cells += [
-                f"{number(key, run[key])} ({interval})",
-                "-" if math.isnan(share) else f"{share:.0%} ({low:.0%}-{high:.0%})",
-            ]
+            bounds = f"{low:.0%}-{high:.0%}" if math.isfinite(high) else "known deltas may give no gain"
+            cells.append(f"{number(key, run[key])} ({interval})")
+            cells.append("-" if math.isnan(share) else f"{share:.0%} ({bounds})")
         apart = 100 * (run.get(TOP1, math.nan) - known.get(TOP1, math.nan))
         cells += [number(TOP1, run.get(TOP1)), "-" if math.isnan(apart) else f"{apart:+.1f}"]
         lines.append("| " + " | ".join(cells) + " |")

@@ -26,9 +26,7 @@ class OnlineProbes(nn.Module):
         told: In which frame motion is told where it is not the true one: it is asked in that frame, and so named.
     """
 
-    def __init__(
-        self, split: Split, classes: int, posed: bool, *, momentum: float = 0.98, told: str | None = None
-    ) -> None:
+    def __init__(self, split: Split, classes: int, posed: bool, *, momentum: float = 0.98, told: str | None = None) -> None:
         super().__init__()
         self.split, self.classes, self.posed, self.momentum, self.told = split, classes, posed, momentum, told
         widths = {"inv": split.invariant, "equi": split.equivariant, "all": split.invariant + split.equivariant}
