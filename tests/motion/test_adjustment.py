@@ -170,6 +170,26 @@ def test_the_pose_graph_closes_and_bounds_drift():
     assert float(pose.geodesic(joined, true)[6:].mean()) < 0.7 * float(pose.geodesic(chained, true)[6:].mean())
 
 
+def test_what_a_pair_leaves_open_is_filled_in_by_its_neighbours():
+    """One pair in a wrong minimum, one that tells nothing of the turn about an axis; exact pairs are left alone."""
+    frames, turn = 9, torch.tensor([0.05, 0.15, 0.1]).double()
+    source, target = trajectory.pairs(frames, (1, 2))
+    turns = turn * (target - source)[:, None]
+    covariance = (0.005**2 * torch.eye(3).double()).repeat(len(source), 1, 1)
+    same = trajectory.steady_turns(source, target, turns, covariance, torch.ones(len(source)), frames, steadiness=1e3)
+    torch.testing.assert_close(same, turn.expand(8, 3), atol=1e-6, rtol=0)
+    turns[2] = -turn
+    turns[5], covariance[5] = turn * torch.tensor([1.0, 0.0, 1.0]), torch.diag(torch.tensor([0.005, 1.0, 0.005]).double() ** 2)
+    found = trajectory.steady_turns(source, target, turns, covariance, torch.ones(len(source)), frames, steadiness=1e3)
+    assert float((found - turn).norm(dim=1).max()) < 0.05 * float(turn.norm())
+    # a turn that does change, and that every pair tells clearly, is not smoothed away
+    lively = turn * torch.tensor([1.0, 1.3, 0.8, 1.0, 1.4, 0.7, 1.1, 0.9]).double()[:, None]
+    turns = torch.stack([lively[a:b].sum(0) for a, b in zip(source.tolist(), target.tolist(), strict=True)])
+    covariance = (0.001**2 * torch.eye(3).double()).repeat(len(source), 1, 1)
+    kept = trajectory.steady_turns(source, target, turns, covariance, torch.ones(len(source)), frames, steadiness=1e3)
+    assert float((kept - lively).norm(dim=1).mean()) < 0.3 * float((lively - lively.mean(0)).norm(dim=1).mean())
+
+
 @pytest.mark.parametrize("frames", [2, 3])
 def test_short_clips(frames):
     source, target = trajectory.pairs(frames, (1, 2, 4))
