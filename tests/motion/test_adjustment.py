@@ -14,21 +14,21 @@ from vsie.motion.adjustment import Prior, State, Tracks
 FRAMES, POINTS = 6, 60
 
 
-def scene(seed: int = 0, noise: float = 0.0) -> tuple[Tracks, State]:
+def scene(seed: int = 0, noise: float = 0.0, frames: int = FRAMES) -> tuple[Tracks, State]:
     """A bumpy thing about the centre that turns by 8 degrees a frame about a tilted axis, and the exact state."""
     generator = torch.Generator().manual_seed(seed)
-    rays = (torch.rand(2, FRAMES, 2, POINTS, generator=generator) - 0.5) * 0.3
-    depth = 1 - 0.1 * torch.rand(2, FRAMES, POINTS, generator=generator)
+    rays = (torch.rand(2, frames, 2, POINTS, generator=generator) - 0.5) * 0.3
+    depth = 1 - 0.1 * torch.rand(2, frames, POINTS, generator=generator)
     axis = torch.tensor([[0.0, -0.7, -0.7], [0.3, 0.6, 0.5]])
-    turn = math.radians(8) * torch.arange(FRAMES)[:, None] * torch.nn.functional.normalize(axis, dim=1)[:, None]
+    turn = math.radians(8) * torch.arange(frames)[:, None] * torch.nn.functional.normalize(axis, dim=1)[:, None]
     state = State(pose.exp(turn), depth, torch.tensor([0.0, 0.0, 1.0]).repeat(2, 1))
-    anchors = torch.arange(FRAMES)
+    anchors = torch.arange(frames)
     views = anchors[:, None] + torch.tensor([1, 2, -1, -2])
-    inside = (views >= 0) & (views < FRAMES)
+    inside = (views >= 0) & (views < frames)
     views = torch.where(inside, views, anchors[:, None])
     weight = inside[None, :, :, None].float().expand(2, -1, -1, POINTS)
-    factor = torch.eye(2)[..., None].expand(2, FRAMES, 1, 2, 2, POINTS)
-    seen = torch.zeros(2, FRAMES, 4, 2, POINTS)
+    factor = torch.eye(2)[..., None].expand(2, frames, 1, 2, 2, POINTS)
+    seen = torch.zeros(2, frames, 4, 2, POINTS)
     tracks = Tracks(rays, seen, factor, weight, anchors, views, 200.0, torch.tensor([64.0, 64.0]))
     seen = adjustment.project(tracks, state)[3]
     seen = seen + noise / 200 * torch.randn(seen.shape, generator=generator)
@@ -81,6 +81,36 @@ def test_the_gradient_is_the_costs_own():
         turned = State(state.rotation.clone(), state.depth, state.centre)
         turned.rotation[:, 2] = pose.exp(math.radians(0.5) * axis) @ turned.rotation[:, 2]
         assert (adjustment.adjust(tracks, turned, prior, iterations=1, scale=0.5)[1].cost > best).all()
+
+
+def test_drift_over_a_clip_is_bounded():
+    """Solved as a whole, the last of 16 frames is known nearly as well as the second; chained pairs drift away."""
+    frames = 16
+    tracks, true = scene(noise=0.4, frames=frames)
+    begin = State(pose.exp(0.9 * pose.log(true.rotation)), torch.full_like(true.depth, 0.95), true.centre)
+    whole, _ = adjustment.adjust(tracks, begin, loose(true), iterations=15, scale=0.5)
+
+    def two(ahead: torch.Tensor, behind: torch.Tensor) -> torch.Tensor:
+        """Of frame t and of frame t + 1, for all t of both clips."""
+        return torch.stack([ahead[:, :-1], behind[:, 1:]], 2).flatten(0, 1)
+
+    pairs = Tracks(
+        two(tracks.rays, tracks.rays), two(tracks.seen[:, :, :1], tracks.seen[:, :, 2:3]),
+        torch.eye(2)[..., None].expand(1, 2, 1, 2, 2, POINTS), torch.ones(2 * (frames - 1), 2, 1, POINTS),
+        torch.tensor([0, 1]), torch.tensor([[1], [0]]), tracks.focal, tracks.middle,
+    )  # fmt: skip
+    count = 2 * (frames - 1)
+    flat = torch.full((count, 2, POINTS), 0.95)
+    state = State(torch.eye(3).repeat(count, 2, 1, 1), flat, torch.tensor([0.0, 0.0, 1.0]).repeat(count, 1))
+    alone = Prior(flat, torch.full_like(flat, 0.2**-2), 0.0, 1e8)
+    steps = adjustment.adjust(pairs, state, alone, iterations=15, scale=0.5)[0].rotation[:, 1].unflatten(0, (2, frames - 1))
+    chained = [torch.eye(3).expand(2, 3, 3)]
+    for step in steps.unbind(1):
+        chained.append(step @ chained[-1])
+    drift = error_deg(State(torch.stack(chained, 1), true.depth, true.centre), true).mean(0)
+    bounded = error_deg(whole, true).mean(0)
+    assert float(bounded[8]) < 0.5 * float(drift[8]) and float(bounded[15]) < 0.5 * float(drift[15])
+    assert float(bounded[15]) < 5 * float(bounded[1]) + 0.5  # of 15 times as far
 
 
 def test_a_steady_prior_makes_the_turn_steady():
@@ -138,6 +168,26 @@ def test_the_pose_graph_closes_and_bounds_drift():
     for step in noisy[:11]:
         chained = torch.cat([chained, (step @ chained[-1])[None]])
     assert float(pose.geodesic(joined, true)[6:].mean()) < 0.7 * float(pose.geodesic(chained, true)[6:].mean())
+
+
+def test_what_a_pair_leaves_open_is_filled_in_by_its_neighbours():
+    """One pair in a wrong minimum, one that tells nothing of the turn about an axis; exact pairs are left alone."""
+    frames, turn = 9, torch.tensor([0.05, 0.15, 0.1]).double()
+    source, target = trajectory.pairs(frames, (1, 2))
+    turns = turn * (target - source)[:, None]
+    covariance = (0.005**2 * torch.eye(3).double()).repeat(len(source), 1, 1)
+    same = trajectory.steady_turns(source, target, turns, covariance, torch.ones(len(source)), frames, steadiness=1e3)
+    torch.testing.assert_close(same, turn.expand(8, 3), atol=1e-6, rtol=0)
+    turns[2] = -turn
+    turns[5], covariance[5] = turn * torch.tensor([1.0, 0.0, 1.0]), torch.diag(torch.tensor([0.005, 1.0, 0.005]).double() ** 2)
+    found = trajectory.steady_turns(source, target, turns, covariance, torch.ones(len(source)), frames, steadiness=1e3)
+    assert float((found - turn).norm(dim=1).max()) < 0.05 * float(turn.norm())
+    # a turn that does change, and that every pair tells clearly, is not smoothed away
+    lively = turn * torch.tensor([1.0, 1.3, 0.8, 1.0, 1.4, 0.7, 1.1, 0.9]).double()[:, None]
+    turns = torch.stack([lively[a:b].sum(0) for a, b in zip(source.tolist(), target.tolist(), strict=True)])
+    covariance = (0.001**2 * torch.eye(3).double()).repeat(len(source), 1, 1)
+    kept = trajectory.steady_turns(source, target, turns, covariance, torch.ones(len(source)), frames, steadiness=1e3)
+    assert float((kept - lively).norm(dim=1).mean()) < 0.3 * float((lively - lively.mean(0)).norm(dim=1).mean())
 
 
 @pytest.mark.parametrize("frames", [2, 3])

@@ -56,13 +56,16 @@ def consistency(there: Tensor, back: Tensor) -> Tensor:
     import cv2
 
     height, width = there.shape[1:3]
-    place = pixel_grid(height, width) + there
-    corner = (place - 0.5).numpy()
-    returned = [cv2.remap(field.numpy(), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                for field, at in zip(back, corner, strict=True)]  # fmt: skip
-    x, y = (there + torch.from_numpy(np.stack(returned)) if returned else there).unbind(-1)
-    square = x * x + y * y
-    return inside(place, height, width) / (1 + square / TOLERANCE**2)
+    corner = pixel_grid(height, width).numpy() - 0.5
+    found = torch.empty(there.shape[:3])
+    for way, field, kept in zip(there.numpy(), back.numpy(), found.numpy(), strict=True):
+        place = way + corner
+        off = way + cv2.remap(field, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        np.square(off, out=off)
+        np.divide(1, 1 + (off[..., 0] + off[..., 1]) / TOLERANCE**2, out=kept)
+        x, y = place[..., 0], place[..., 1]
+        kept[(x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)] = 0
+    return found
 
 
 def pixel_grid(height: int, width: int) -> Tensor:

@@ -72,7 +72,11 @@ class Observation:
     @property
     def factor(self) -> Tensor:
         """(3, T, H, W): see `foreground.information`."""
-        return self._once("factor", lambda: information(structure(self.grey.numpy())))
+
+        def make() -> Tensor:  # a frame at a time stays in the processor's cache
+            return torch.stack([information(tensor) for tensor in structure(self.grey.numpy()).unbind(1)], 1)
+
+        return self._once("factor", make)
 
     @property
     def texture(self) -> Tensor:

@@ -53,11 +53,13 @@ def match(clip: Observation, points: int, gaps: tuple[int, ...], *, region: Tens
 
 @dataclass(frozen=True)
 class Deltas:
-    """Of M pairs: deltas (M, 4, 4), covariance of the turn (M, 3, 3), share of inliers (M,)."""
+    """Of M pairs: deltas (M, 4, 4), covariance of the turn (M, 3, 3), share of inliers (M,), and the middle (M, 3) of the
+    points in the source, which moves as it does whatever the turn."""
 
     motion: Tensor
     covariance: Tensor
     inliers: Tensor
+    middle: Tensor | None = None
 
 
 class Pairwise(Egomotion):
@@ -66,6 +68,7 @@ class Pairwise(Egomotion):
     SCALE = "metric"
     gaps: tuple[int, ...] = (1,)
     points: int = 400
+    steadiness: float = 0.0
 
     def _region(self, clip: Observation) -> Tensor:
         return clip.region
@@ -84,15 +87,30 @@ class Pairwise(Egomotion):
         deltas = self._deltas(clip, matches)
         rotation_vector = pose.log(deltas.motion[:, :3, :3].double())
         trust = believe(deltas.covariance, rotation_vector, floor=math.radians(2)) * deltas.inliers
-        steps = len(clip) - 1
+        steps, motion = len(clip) - 1, deltas.motion.double()
+        if self.steadiness:
+            motion = _steadied(motion, trajectory.steady_turns(
+                matches.source, matches.target, rotation_vector, deltas.covariance, trust, len(clip), steadiness=self.steadiness
+            ), matches, deltas.middle.double())  # fmt: skip
         if self.SCALE == "unit":  # lengths of different pairs cannot be compared, so no graph of them can be solved
             from vsie.motion.egomotion.base import chain
 
-            poses = chain(deltas.motion[:steps])
+            poses = chain(motion[:steps])
         else:
-            poses = trajectory.graph(matches.source, matches.target, deltas.motion, trust, len(clip))
+            poses = trajectory.graph(matches.source, matches.target, motion, trust, len(clip))
         # the graph has changed a turn by so much: that is an error too
         moved = turns(poses[:, :3, :3]) - rotation_vector[:steps]
         covariance = deltas.covariance[:steps] + moved[:, :, None] * moved[:, None]
         confidence = believe(covariance, turns(poses[:, :3, :3]), floor=math.radians(2)) * deltas.inliers[:steps]
         return Motion(poses, covariance, confidence, self.SCALE, name)
+
+
+def _steadied(motion: Tensor, turns: Tensor, matches: Matches, middle: Tensor) -> Tensor:
+    """Deltas (M, 4, 4) with other turns (T - 1, 3) between neighbours; their points' middles (M, 3) go where they went."""
+    rotation = [torch.eye(3, dtype=torch.float64)]
+    for step in pose.exp(turns):
+        rotation.append(step @ rotation[-1])
+    rotation = torch.stack(rotation)
+    relative = rotation[matches.target] @ rotation[matches.source].mT
+    moved = (motion[:, :3, :3] @ middle[..., None])[..., 0] + motion[:, :3, 3]
+    return pose.rigid(relative, moved - (relative @ middle[..., None])[..., 0])

@@ -1,7 +1,10 @@
 """Depth of the source frame is known: six numbers a pair, by reprojection, then by alignment of the pictures.
 
 Weighted Gauss-Newton with Cauchy weights over all pairs at once; the second half aligns grey levels instead of flow
-(direct alignment, as in visual odometry: Kerl et al., ICRA 2013), since flow of small plain objects is too short.
+(direct alignment, as in visual odometry: Kerl et al., ICRA 2013), since flow of small plain objects is too short. What single
+pairs leave open is filled in from their neighbours (`trajectory.steady_turns`): median error .097 -> .080 of the motion on 20
+rendered turntables. Things of revolution stay wrong (pan, bowl and hat: .3 to .5, and they are the 90th percentile, .43): depth
+does not show their turn, and plain ones do not show it in the picture either.
 """
 
 from __future__ import annotations
@@ -26,13 +29,18 @@ class Pnp(Pairwise):
         gaps: Frames from source to target; the poses are joined from all of them.
         iterations: Of the fit to the flow.
         refinements: Steps of the alignment of the pictures; 0 leaves it out.
+        steadiness: Inverse variance, per squared radian, of the change of the turn from step to step; 0 for none.
     """
 
     NEEDS_DEPTH = True
     SCALE = "metric"
 
-    def __init__(self, *, points: int = 400, gaps: tuple[int, ...] = (1, 2), iterations: int = 10, refinements: int = 12) -> None:
+    def __init__(
+        self, *, points: int = 400, gaps: tuple[int, ...] = (1, 2), iterations: int = 10, refinements: int = 12,
+        steadiness: float = 1e3,
+    ) -> None:  # fmt: skip
         self.points, self.gaps, self.iterations, self.refinements = points, tuple(gaps), iterations, refinements
+        self.steadiness = steadiness
 
     def _region(self, clip: Observation) -> Tensor:
         return clip.region & torch.from_numpy(np.isfinite(clip.depth))
@@ -60,7 +68,8 @@ class Pnp(Pairwise):
                 shift = (-slope * (there[..., :1] - here[..., :1]) / strength).clamp(-2, 2)
                 rows = (slope / strength.sqrt())[..., None, :]
                 motion, covariance, inliers = _step(points, place + shift, rows, real, motion, focal, middle, 0.3)
-        return Deltas(motion, covariance, inliers)
+        real = (matches.weight > 0).double()[..., None]
+        return Deltas(motion, covariance, inliers, (points * real).sum(1) / real.sum(1).clamp_min(1))
 
 
 def _project(points: Tensor, motion: Tensor, focal: float, middle: Tensor) -> Tensor:
