@@ -181,6 +181,25 @@ def test_an_override_is_taken_literally():
         assert compose("train", [study.quoted("out", value)]).out == value
 
 
+def test_lists_of_overrides_need_no_quotes(tools):
+    """What a user writes is what the study gets: entries with an equals sign, with brackets, quoted by hand or not."""
+    sys.path.insert(0, str(tools))
+    try:
+        from study import with_lists
+    finally:
+        sys.path.remove(str(tools))
+    written = [
+        "overrides=[experiment=debug,data.spacing=[1,2],'a=b c',\"d=e,f\"]",
+        "take=[vsie=/x/vsie_*]",
+        "seeds=[0,1]",
+        "take=[]",
+    ]
+    config = compose("study", with_lists(written[:3]))
+    assert config.overrides == ["experiment=debug", "data.spacing=[1,2]", "a=b c", "d=e,f"]
+    assert config.take == ["vsie=/x/vsie_*"] and config.seeds == [0, 1]
+    assert with_lists(written[3:]) == ["take=[]"] and with_lists(["out='a,b'"]) == ["out='a,b'"]
+
+
 @pytest.mark.slow
 def test_the_tool_at_toy_size_end_to_end(tools, tmp_path):
     tiny = ["data.render.objects=40", "data.render.size=32", "data.render.frames=6", "data.spacing=[1,2]", "trainer.batch=16"]

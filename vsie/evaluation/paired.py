@@ -236,7 +236,7 @@ def estimate(quantities: Sequence[Quantity], *, replicates: int = REPLICATES, se
     table = np.stack([quantity.replicates(counts) for quantity in quantities], 1)
     chosen = np.random.default_rng(seed + 1).integers(len(each), size=(replicates, len(each)))
     values = np.take_along_axis(table, chosen, 1).mean(1)
-    if not np.isfinite(values).any():
+    if not (np.isfinite(each).all() and np.isfinite(values).any()):  # not known for all seeds: nothing is said of it
         return Estimate(float(np.mean(each)), math.nan, math.nan, each)
     low, high = np.nanpercentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return Estimate(float(np.mean(each)), float(low), float(high), each)
