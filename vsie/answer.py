@@ -175,7 +175,7 @@ def on_erasing(rows: Rows, grid: GridConfig, out: Path, judged: Mapping[str, Due
     if len(judged) > 1:
         best = [_learned(name, rows[name]) for name in judged]
         blocks.append(Picture(planes.plane(best, out / "learned.png", floor=floor), "The learned invariant part of every row."))
-    return blocks, [f"(b) {line}" for line in said if line.startswith(f"`{subject}`")]
+    return blocks, [f"(b) {line}" for line in said]
 
 
 def _learned(name: str, runs: Sequence[Judged]) -> planes.Point:

@@ -198,7 +198,8 @@ def measures() -> tuple[Measure, ...]:
         Measure("pose left in inv, best of all probes", "split", "share", False, "leak/inv",
                 lambda run: worst(run, "leakage", "inv")),
         *(
-            Measure(f"{COLUMNS[column]}, inv", "split", "share", False, f"leakage/{column}/inv", main=False)
+            Measure(f"{COLUMNS[column]} above its floor, inv", "split", "share", False, f"leak/{column}/inv",
+                    lambda run, column=column: worst(run, "leakage", "inv", [column]), main=False)
             for column in POSE_COLUMNS
         ),
         Measure("rotation of a pair, inv, probe", "split", "deg", True, "pose/geodesic_median_deg/inv", main=False),
@@ -350,7 +351,15 @@ def erasing(name: str, found: Mapping[str, tuple[Estimate, Estimate, str]]) -> s
     parts.append(f"holds less pose than {len(less)} of them")
     if loses:
         parts.append(f"loses against {', '.join(loses)}")
-    head = "yes" if len(wins) == len(found) else "no" if loses and not wins else "in part" if wins else "not shown"
+    traded = [words for words, (*_, said) in found.items() if "neither wins" in said]
+    if traded:
+        parts.append(f"neither wins against {len(traded)}, where one has less pose and the other more class")
+    if len(wins) == len(found):
+        head = "yes"
+    elif wins:
+        head = "in part"
+    else:
+        head = "no" if loses or len(traded) == len(found) else "not shown"
     return f"`{name}`: **{head}**: the learned invariant part {'; '.join(parts)}."
 
 

@@ -118,7 +118,10 @@ def of_items(kind: str, values: np.ndarray, objects: np.ndarray) -> Sample:
 
 @dataclass(frozen=True)
 class Worst:
-    """The largest of several scores, each above its own floor: what the best of several probes finds."""
+    """The largest of several scores, each above its own floor: what the best of several probes finds.
+
+    Never below 0: a probe that does worse than who sees nothing has found nothing.
+    """
 
     parts: Sequence[tuple[Quantity, float]]
 
@@ -130,11 +133,11 @@ class Worst:
     @property
     def value(self) -> float:
         """The largest score above its floor."""
-        return max(part.value - floor for part, floor in self.parts)
+        return max(0.0, *(part.value - floor for part, floor in self.parts))
 
     def replicates(self, counts: np.ndarray) -> np.ndarray:
         """The same (R,) in resamples (R, objects)."""
-        return np.max([part.replicates(counts) - floor for part, floor in self.parts], 0)
+        return np.max([part.replicates(counts) - floor for part, floor in self.parts], 0).clip(0)
 
 
 @dataclass(frozen=True)
