@@ -78,7 +78,7 @@ def planned(
     """The cells of a grid, seed by seed, so that a study that is stopped early has whole seeds.
 
     Raises:
-        ValueError: An unknown row, a seed twice, or an override that does not fit, with the row named.
+        ValueError: An unknown row, a seed twice, a group chosen twice, or an override that does not fit, with the row named.
     """
     rows = list(grid.rows) if rows is None else list(rows)
     unknown = [row for row in rows if row not in grid.rows]
@@ -90,6 +90,10 @@ def planned(
     made: dict[str, tuple[tuple[str, ...], TrainConfig]] = {}
     for row in rows:
         told = [*overrides, *grid.common, *grid.rows[row], *([] if budget is None else [f"trainer.images={budget}"])]
+        keys = [entry.partition("=")[0] for entry in told]
+        twice = sorted({key for key in keys if keys.count(key) > 1 and (CONFIGS / key).is_dir()})
+        if twice:  # the last one would win, and the row would be another one than it looks
+            raise ValueError(f"row {row}: {', '.join(twice)} is chosen twice: {', '.join(told)}")
         try:
             made[row] = tuple(told), compose("train", told)
         except ValueError as error:
