@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# before torch is imported: cores are shared by the processes that pytest runs, as threads that wait for each other cost far more
+_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(2, (os.cpu_count() or 1) // _processes))))
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 

@@ -23,6 +23,17 @@ def test_the_tool_prints_and_keeps_figures(tools, tmp_path, what):
     assert all(row["figure"] in result.stdout for row in rows)
 
 
+def test_the_features_that_measures_are_timed_on_know_what_they_should():
+    from vsie.evaluation.audit import Audit
+
+    train, test = benchmark.known_features(60, 0, half=30), benchmark.known_features(20, 100, half=30)
+    assert train.image.shape == (120, 16, 60) and train.parts() == ("inv", "equi", "all")
+    assert benchmark.known_features(2, 0, split=False).parts() == ("all",)
+    audit = Audit(train, test)
+    equi, inv = (audit.pose(audit.rows(train, test, part), "linear").value for part in ("equi", "inv"))
+    assert equi > 0.8 and inv < 0.2
+
+
 def test_unknown_benchmarks_name_the_nearest(tools, tmp_path):
     result = run(tools, "benchmark", "what=rendr", cwd=tmp_path)
     assert result.returncode == 2 and "did you mean 'render'" in result.stderr

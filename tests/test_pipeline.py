@@ -177,6 +177,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_tensor(debug, tmp_path):
     (["data.frames=3", "encoder=torchvision"], "multiple of"),
     (["data.frames=8", "data.context=12", "encoder=torchvision"], "data.context is 12"),
     (["data.frames=40", "experiment=debug"], "too few"),
+    (["protocol=[pose,steerings]"], "unknown protocol steerings"),
     (["trainer.batch=1000", "experiment=debug"], "trainer.batch"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_no_run(debug, tools, tmp_path, arguments, told):

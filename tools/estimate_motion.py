@@ -4,7 +4,8 @@
     python tools/estimate_motion.py manifest=data/turntable out=motion egomotion=orbit flow=dis
     python tools/estimate_motion.py manifest=manifest.csv out=motion shard=0/4       # on many machines, the same out
 
-Then train on out/manifest.csv. Run the same command again to continue; see configs/estimate_motion.yaml for all keys.
+Then train with data.root=FOLDER motion=estimated motion.cache=motion (which without a cache makes its own). Run the same command
+again to continue; see configs/estimate_motion.yaml for all keys.
 """
 
 from __future__ import annotations

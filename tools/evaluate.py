@@ -1,12 +1,15 @@
-"""Judge a run: classification, pose, tracking, for the invariant part, the equivariant part, and both.
+"""Judge a run, any encoder, or features made elsewhere: what do the invariant part, the equivariant part, and both know?
 
     python tools/evaluate.py checkpoint=runs/vsie-turntable64-T4-seed0
     python tools/evaluate.py checkpoint=RUN protocol=[tracking] out=judged
     python tools/evaluate.py checkpoint=RUN protocol=[rotation,mrr,pre] out=judged
     python tools/evaluate.py checkpoint=RUN compat=sie protocol=[classification,rotation,colour,pre,mrr]   # as SIE released them
-    python tools/evaluate.py checkpoint=RUN protocol=[seis,ladder,leakage,dci,erasure,lie] out=known
+    python tools/evaluate.py checkpoint=RUN protocol=[seis,ladder,leakage,dci,erasure,lie,correlation,layers,position] out=known
     python tools/evaluate.py checkpoint=RUN data=OTHER/manifest.csv out=judged_elsewhere
     python tools/evaluate.py checkpoint=RUN ood=DIR out=judged_ood           # 3DIEBench: held-out rotations
+    python tools/evaluate.py encoder=torchvision/resnet18 size=224 out=judged_resnet     # weights=FILE, or weights=random
+    python tools/evaluate.py encoder=FILE.pt2 data=FOLDER out=judged_exported            # a file of torch.export.save
+    python tools/evaluate.py features=FILE.npz out=judged_features                       # its keys: vsie/features_file.py
 """
 
 from __future__ import annotations
@@ -20,17 +23,34 @@ def main(config: EvaluateConfig) -> float | None:
 
     import torch
 
+    from vsie import judging
     from vsie.pipeline import evaluate
 
+    subject = {"checkpoint": config.checkpoint, "encoder": config.network, "features": config.features}
+    given = [name for name, value in subject.items() if value]
+    if len(given) != 1:
+        raise ValueError(f"give one of checkpoint=RUN, encoder=NAME, features=FILE.npz; found {', '.join(given) or 'none'}")
+    of_encoder = {"weights": config.weights, "size": config.size, "frames": config.frames}
+    of_run = {"compat": config.compat, "ood": config.ood}
+    of_data = {"data": config.manifest}
+    unused = {"checkpoint": of_encoder, "encoder": of_run, "features": {**of_encoder, **of_run, **of_data}}
+    wrong = [name for name, value in unused[given[0]].items() if value is not None]
+    if wrong:
+        raise ValueError(f"{wrong[0]}={unused[given[0]][wrong[0]]} does not go with {given[0]}=")
+    if not config.checkpoint and not config.out:
+        raise ValueError(f"out is missing: with {given[0]}= there is no run folder that results could go to")
     out = Path(config.out or config.checkpoint)
     if config.out and not config.compat and (out / "metrics.json").exists() and not config.overwrite:
         raise FileExistsError(f"{out / 'metrics.json'} exists; overwrite=true replaces it")
     protocols = [config.protocol] if isinstance(config.protocol, str) else config.protocol
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    metrics = evaluate(
-        Path(config.checkpoint), protocols=protocols, compat=config.compat, out=out, data=config.data, ood=config.ood,
-        seed=config.seed, device=device,
-    )  # fmt: skip
+    shared = {"protocols": protocols, "out": out, "seed": config.seed, "device": device}
+    if config.network:
+        metrics = judging.judge_encoder(config.network, data=config.manifest, **of_encoder, **shared)
+    elif config.features:
+        metrics = judging.judge_features(config.features, **shared)
+    else:
+        metrics = evaluate(Path(config.checkpoint), data=config.manifest, **of_run, **shared)
     return metrics.get(config.metric) if config.metric else None
 
 

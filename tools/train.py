@@ -4,6 +4,7 @@
     python tools/train.py experiment=debug                       # the whole job at toy size, under a minute
     python tools/train.py method=sie seed=1                      # another method, another seed
     python tools/train.py data=videos data.root=DIR out=runs/my  # your own clips: a manifest.csv with poses
+    python tools/train.py data=videos data.root=DIR motion=estimated   # a folder of videos that nobody labelled
     python tools/train.py -m method=vsie,sie,vicreg seed=0,1,2   # a sweep
 """
 

@@ -23,11 +23,11 @@ import yaml
 from vsie import components, pipeline
 from vsie import features as feature_room
 from vsie import pose as geometry
-from vsie.config import from_plain
+from vsie.config import from_plain, to_plain
 from vsie.data.clips import ClipsDataset
 from vsie.evaluation import steering
 from vsie.files import write_text
-from vsie.report import beside, tables
+from vsie.report import beside, noise, tables
 from vsie.report.write import motion_axis, pictures, sweep
 from vsie.training.loop import best_precision
 
@@ -76,6 +76,7 @@ def read(folder: Path) -> Run:
     except json.JSONDecodeError as error:
         raise ValueError(f"{folder / 'metrics.json'} is not JSON ({error})") from None
     method = config["method"]["name"]
+    config = to_plain(from_plain(config))  # an option that came after the run has the default with which it was made
     options = {key: value for key, value in pipeline.flatten(config).items() if key not in IGNORED}
     return Run(
         folder=folder, method=method, seed=int(config.get("seed", 0)), options=options,
@@ -201,6 +202,9 @@ def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) 
     found, wrong, skipped = {}, {}, []
     shown = None
     for title, runs in columns.items():
+        if any(key.startswith(tables.ESTIMATED) for key in runs[0].metrics):
+            skipped.append(f"No strip for {title}: no true poses are known of its clips.")
+            continue
         method, test, dataset = opened(runs[0])
         if "equi" not in test.parts():
             skipped.append(f"No strip for {title}: its latent has no equivariant part.")
@@ -233,6 +237,8 @@ def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) 
 def compare_runs(patterns: Sequence[str], out: Path | str, *, strips: bool = True) -> list[Path]:
     """Compare runs and write `comparison.md`, `comparison.txt`, `metrics.csv`, `tradeoff.png`, `steering.png` into `out`.
 
+    Where runs of a method differ in what they were told of motion, also `noise-<method>.md` and `.png`.
+
     Args:
         patterns: Run folders, or glob patterns of them.
         out: Folder of the report.
@@ -257,6 +263,9 @@ def compare_runs(patterns: Sequence[str], out: Path | str, *, strips: bool = Tru
     if picture is None:
         said.append("No plot: no run has both a Top-1 and a pose error.")
     written += [picture] if picture else []
+    for method in dict.fromkeys(run.method for runs in columns.values() for run in runs):
+        own = [(run.options, run.metrics) for runs in columns.values() for run in runs if run.method == method]
+        written += noise.write(own, out, f"noise-{method}")
     if strips:
         picture, more = draw_strips(columns, out / "steering.png")
         written, said = written + ([picture] if picture else []), said + more

@@ -1,4 +1,4 @@
-"""Methods, encoders and predictors by name: the file name is the name, nothing is registered."""
+"""Methods, encoders, predictors and the like by name: the file name is the name, nothing is registered."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pkgutil
 import typing
 from collections.abc import Iterable, Mapping
 
-ROOMS = ("methods", "encoders", "predictors", "motion.flow", "motion.egomotion")
-SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema", "pairwise"}  # files that hold no component of their own
+ROOMS = ("methods", "encoders", "predictors", "motion.flow", "motion.egomotion", "data.readers")
+# files that hold no component of their own, or none that can be trained
+SHARED = {"base", "resnet", "conditioning", "projector", "action", "ema", "pairwise", "exported"}
 
 
 def names(room: str) -> list[str]:
@@ -36,10 +37,18 @@ def find(room: str, name: str) -> type:
 
 
 def options(component: type) -> dict[str, tuple[type, object]]:
-    """The keyword-only options of a component's constructor: name -> (type, default; `inspect.Parameter.empty` if none)."""
-    hints = typing.get_type_hints(component.__init__)
-    parameters = inspect.signature(component.__init__).parameters.values()
-    return {p.name: (hints.get(p.name, object), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    """The keyword-only options of a component's constructor: name -> (type, default; `inspect.Parameter.empty` if none).
+
+    A constructor that takes ``**`` hands that on to the class it derives from, whose options are then options too.
+    """
+    found: dict[str, tuple[type, object]] = {}
+    for constructor in [vars(owner)["__init__"] for owner in component.__mro__ if "__init__" in vars(owner)]:
+        hints, parameters = typing.get_type_hints(constructor), inspect.signature(constructor).parameters.values()
+        own = {p.name: (hints.get(p.name, object), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+        found = own | found
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
 
 
 def build(room: str, name: str, *parts, **values):

@@ -101,15 +101,22 @@ class BenchConfig:
 
 @dataclass
 class DataConfig:
-    """Where clips come from and how windows are cut from them."""
+    """Where clips come from and how windows are cut from them.
+
+    `reader` holds the options of a component of `vsie/data/readers/`, its name under ``name``; empty where `root` is a manifest
+    or a folder of videos.
+    """
 
     layout: str = "clips"
     root: str | None = None
+    reader: dict[str, Any] = field(default_factory=dict)
     need_root: bool = False
     size: int | None = None
     windows: int = 4
     frames: int = 2
     spacing: list[int] = field(default_factory=lambda: [1, 12])
+    clips_per_item: int | None = None
+    held_out: float = 0.0
     context: int | None = None
     cache: bool = True
     workers: int = 0
@@ -117,6 +124,31 @@ class DataConfig:
     bench: BenchConfig = field(default_factory=BenchConfig)
     render: RenderedData = field(default_factory=RenderedData)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass
+class MotionConfig:
+    """What training is told of the motion between frames; see `vsie.told`.
+
+    Args:
+        source: ``known``: the poses of the manifest; ``estimated``: from the pictures, by `flow` and `egomotion`.
+        noise_deg: Median error in degrees that deltas are given; see `vsie.data.pose_noise`.
+        shuffled: Give the deltas of an object to the wrong pairs of its frames; see `vsie.data.windows`.
+        weighted: Of estimated motion: pairs count as much as their deltas can be believed.
+        cache: Of estimated motion: a folder of `tools/estimate_motion.py`; null: in the user's cache directory.
+        size: As in `EstimateMotionConfig`.
+        uses: As in `EstimateMotionConfig`.
+        batch: As in `EstimateMotionConfig`.
+    """
+
+    source: str = "known"
+    noise_deg: float = 0.0
+    shuffled: bool = False
+    weighted: bool = True
+    cache: str | None = None
+    size: int = 256
+    uses: list[str] = field(default_factory=lambda: ["intrinsics"])
+    batch: int = 16
 
 
 @dataclass
@@ -182,27 +214,46 @@ class TrainConfig:
     protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
     metric: str = "classification/top1/all"
     data: DataConfig = field(default_factory=DataConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     method: Any = None
     encoder: Any = None
     predictor: Any = None
+    flow: Any = None
+    egomotion: Any = None
 
 
 @dataclass
 class EvaluateConfig:
     """`tools/evaluate.py`."""
 
-    checkpoint: str = "???"
+    checkpoint: str | None = None
+    network: str | None = None
+    features: str | None = None
+    weights: str | None = None
+    size: int | None = None
+    frames: int | None = None
     protocol: Any = field(default_factory=lambda: ["classification", "pose", "tracking"])
     compat: str | None = None
     metric: str | None = None
     out: str | None = None
-    data: str | None = None
+    manifest: str | None = None
     ood: str | None = None
     device: str = "auto"
     seed: int = 0
     overwrite: bool = False
+
+
+# Written as the first, kept as the second: an option called like a folder of configs/ would be taken for a choice from it.
+ALIASES = {"evaluate": {"encoder": "network", "data": "manifest"}}
+
+
+def _unaliased(name: str, overrides: list[str]) -> list[str]:
+    """Overrides of a tool with its `ALIASES` replaced."""
+    for written, kept in ALIASES.get(name, {}).items():
+        overrides = [re.sub(rf"^(\+*){written}=", rf"\g<1>{kept}=", override) for override in overrides]
+    return overrides
 
 
 @dataclass
@@ -305,6 +356,15 @@ class EstimateMotionConfig:
 
 
 @dataclass
+class PrepareConfig:
+    """`tools/prepare.py`. See `vsie.data.prepare.prepare`."""
+
+    out: str = "???"
+    overwrite: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass
 class BenchmarkConfig:
     """`tools/benchmark.py`."""
 
@@ -340,6 +400,7 @@ def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Call
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
                 return
+            sys.argv[1:] = _unaliased(name, sys.argv[1:])
             try:
                 _check_keys(name)
                 hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(task)()
@@ -365,8 +426,9 @@ def compose(name: str, overrides: list[str]) -> Any:
 
     schema = {"train": TrainConfig, "render": RenderConfig, "evaluate": EvaluateConfig, "extract": ExtractConfig,
               "benchmark": BenchmarkConfig, "verify": VerifyConfig, "report": ReportConfig, "study": StudyConfig,
-              "estimate_motion": EstimateMotionConfig}[name]  # fmt: skip
+              "estimate_motion": EstimateMotionConfig, "prepare": PrepareConfig}[name]  # fmt: skip
     _register(name, schema)
+    overrides = _unaliased(name, overrides)
     with _fresh_hydra():
         try:
             return _to_object(hydra.compose(name, overrides))
@@ -395,7 +457,7 @@ def _to_object(config: Any) -> Any:
 
     made = OmegaConf.to_object(config)
     for group in ROOMS:
-        if hasattr(made, group):
+        if getattr(made, group, None) is not None:
             setattr(made, group, to_plain(getattr(made, group)))
     return made
 
@@ -474,7 +536,7 @@ def _known(name: str, overrides: list[str]) -> list[str]:
     import hydra
     from omegaconf import OmegaConf
 
-    chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|flow|egomotion|data|experiment)=\w+", o)]
+    chosen = [o for o in overrides if re.fullmatch(r"\+?(method|encoder|predictor|flow|egomotion|motion|data|experiment)=\w+", o)]
     with _fresh_hydra():
         for attempt in (chosen, []):
             try:

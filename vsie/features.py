@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,33 @@ def covering(length: int, frames: int, widest: int | None = None) -> np.ndarray:
     if length % block:
         starts += [length - block + offset for offset in range(spacing)]
     return np.array(starts)[:, None] + spacing * np.arange(frames)[None]
+
+
+class Whole(nn.Module):
+    """An encoder in the place of a method: no split, no predictor; deltas are in the body frame."""
+
+    frame, steers, direct_supervision = "body", False, False
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder, self.split = encoder, SimpleNamespace(invariant=0, equivariant=encoder.dim)
+
+
+class Backbone(Encoder):
+    """The backbone of an encoder as an encoder: what it knows before our head and mixing."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.whole, self.stride, self.dim = encoder, encoder.stride, 0  # how wide it is shows when it is used
+
+    @staticmethod
+    def differs(encoder: Encoder) -> bool:
+        """Whether something of ours comes after the backbone, so that its features are not the latents themselves."""
+        return not isinstance(getattr(encoder, "head", nn.Identity()), nn.Identity) or len(getattr(encoder, "mixing", ())) > 0
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> features (B, T / stride, features)."""
+        return self.whole.raw(clip)
 
 
 @torch.inference_mode()

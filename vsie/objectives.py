@@ -3,6 +3,9 @@
 Shapes: B objects, N views (steps) of each, d the width. Views of one object are the rows of (B, N, d). Terms that compare
 views of one object are means over objects, which data-parallel averaging makes global; terms that are statistics of the
 whole batch (variance, covariance, shares, contrast between objects) gather it first, with gradient.
+
+Where motion is only estimated, equivariance terms are given `trust`, (B, N, N) in [0, 1], [source, target]: how far the delta
+of a pair can be believed, 0 where nothing is known of it. Their mean over pairs is then weighted by it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vsie.distributed import gather, rank
+from vsie.distributed import gather, rank, world_size
 
 
 def variance_within(views: Tensor) -> Tensor:
@@ -65,10 +68,10 @@ class Covariance(nn.Module):
 class EquivarianceError(nn.Module):
     """SIE's equivariance term: mean squared error per dimension between predicted and actual latents."""
 
-    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
+    def forward(self, predicted: Tensor, actual: Tensor, trust: Tensor | None = None) -> Tensor:
         """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar; a view does not predict itself."""
         error = (predicted - actual[:, None]).square().mean(-1)  # [B, source, target]
-        return _mean_off_diagonal(error)
+        return _mean_off_diagonal(error, trust)
 
 
 class EquivarianceContrast(nn.Module):
@@ -76,6 +79,9 @@ class EquivarianceContrast(nn.Module):
 
     The source view is left out of the candidates, so predicting "no change" wins nothing; other objects are not
     candidates, so knowing what the object is wins nothing either.
+
+    Trust weighs the pairs that are asked about, never the candidates: another view of the object is not where the delta leads,
+    whether or not its own delta is known. To leave it out would make the question easier where less is known.
 
     Args:
         temperature: Of the softmax over cosine similarities.
@@ -85,7 +91,7 @@ class EquivarianceContrast(nn.Module):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
+    def forward(self, predicted: Tensor, actual: Tensor, trust: Tensor | None = None) -> Tensor:
         """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar."""
         count = actual.shape[1]
         if count < 3:
@@ -96,13 +102,14 @@ class EquivarianceContrast(nn.Module):
         similarity = similarity.masked_fill(diagonal[:, None, :], -torch.inf)  # the source is no candidate
         positive = similarity.diagonal(dim1=2, dim2=3).masked_fill(diagonal, 0)  # [B, source, target]
         error = similarity.logsumexp(-1) - positive  # a view does not predict itself: its diagonal is left out below
-        return _mean_off_diagonal(error)
+        return _mean_off_diagonal(error, trust)
 
 
 class SteeredContrast(nn.Module):
     """InfoNCE between predicted and actual latents among the views of *all* objects of the batch (EquiMod, SEN).
 
-    Only the source view is no candidate. Unlike in `EquivarianceContrast`, knowing which object it is wins most of it.
+    Only the source view is no candidate. Unlike in `EquivarianceContrast`, knowing which object it is wins most of it. Trust
+    weighs the pairs that are asked about, never the candidates.
 
     Args:
         temperature: Of the softmax over cosine similarities.
@@ -112,7 +119,7 @@ class SteeredContrast(nn.Module):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
+    def forward(self, predicted: Tensor, actual: Tensor, trust: Tensor | None = None) -> Tensor:
         """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar, candidates from the global batch."""
         objects, count = actual.shape[:2]
         predicted, actual = (nn.functional.normalize(x.float(), dim=-1) for x in (predicted, actual))
@@ -121,7 +128,7 @@ class SteeredContrast(nn.Module):
         source = rank() * objects * count + torch.arange(objects * count, device=actual.device)
         similarity = similarity.scatter(2, source[:, None, None].expand(-1, count, 1), -torch.inf)
         positive = torch.einsum("bstd,btd->bst", predicted, actual) / self.temperature
-        return _mean_off_diagonal(similarity.logsumexp(-1).unflatten(0, (objects, count)) - positive)
+        return _mean_off_diagonal(similarity.logsumexp(-1).unflatten(0, (objects, count)) - positive, trust)
 
 
 class ObjectContrast(nn.Module):
@@ -180,8 +187,28 @@ class WithinObjectShare(nn.Module):
         return inner.trace() / total.trace()
 
 
-def _mean_off_diagonal(error: Tensor) -> Tensor:
-    """Mean of (B, N, N) without the N diagonal places."""
+def weighted_mean(error: Tensor, trust: Tensor | None = None) -> Tensor:
+    """Mean of errors (...) weighted by trust (...), over the global batch; 0 where nothing is trusted.
+
+    None: all count alike, and data-parallel averaging makes the mean global. Trust may be unevenly shared by the processes, so
+    its sum is over all of them; the factor undoes that averaging.
+    """
+    if trust is None:
+        return error.mean()
+    trust = trust.detach().to(error.dtype)
+    total = gather(trust.sum()[None]).sum()
+    return world_size() * (error * trust).sum() / total.clamp_min(1e-12)
+
+
+def off_diagonal(trust: Tensor | None) -> Tensor | None:
+    """Trust (B, N, N) in the pairs of different views, (B, N (N - 1)), the target's number running fastest; None stays None."""
+    return None if trust is None else trust[:, ~torch.eye(trust.shape[1], dtype=torch.bool, device=trust.device)]
+
+
+def _mean_off_diagonal(error: Tensor, trust: Tensor | None = None) -> Tensor:
+    """Mean of (B, N, N) without the N diagonal places, weighted by trust (B, N, N) where it is given."""
     count = error.shape[1]
+    if trust is not None:
+        return weighted_mean(error, trust * ~torch.eye(count, dtype=torch.bool, device=error.device))
     diagonal = error.diagonal(dim1=1, dim2=2)
     return (error.sum() - diagonal.sum()) / (error.shape[0] * count * (count - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -14,25 +15,27 @@ import numpy as np
 import torch
 import yaml
 
-from vsie import checkpoint, features
+from vsie import checkpoint, features, told
 from vsie import eraser as erasers
 from vsie import pose as geometry
 from vsie.config import AugmentConfig, DataConfig, RenderedData, TrainConfig, from_plain, to_plain
 from vsie.data import manifest as manifests
-from vsie.data import three_die_bench
+from vsie.data import scene, three_die_bench
 from vsie.data.augment import Augment
 from vsie.data.clips import ClipsDataset
 from vsie.data.frame_cache import FrameCache
 from vsie.data.image_shards import ImageShards
 from vsie.data.manifest import Manifest
+from vsie.data.prepare import prepared
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
 from vsie.evaluation import suite
-from vsie.evaluation.inputs import Features
+from vsie.evaluation.inputs import Features, Live
 from vsie.extraction import weights_digest
 from vsie.files import atomic_path, write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
+from vsie.motion.estimated import EstimatedMotion
 from vsie.training.loop import Trainer, best_precision
 
 DRAWS = 1_000_000  # an epoch that training does not reach: other draws than its own
@@ -76,8 +79,11 @@ def open_data(config: TrainConfig) -> tuple[Manifest, Frames | None]:
         raise ValueError("data.root is missing: give the folder (or manifest) of the data, for example data.root=DIR")
     if data.layout == "3diebench":
         return open_views(data)
-    manifest = manifests.load(data.root) if data.root else manifests.load(rendered(data.render))
+    root = prepared(data.reader, data.root, cache_folder() / "prepared") if data.reader else data.root
+    manifest = manifests.load(root or rendered(data.render))
     manifest.rows("train")  # a manifest without any is refused here, before anything is decoded
+    told.check_truth(config, manifest)
+    manifest = told.hold_out(manifest, data.held_out)
     return manifest, open_cache(manifest, data.size) if data.cache else None
 
 
@@ -104,14 +110,26 @@ def open_cache(manifest: Manifest, size: int | None) -> FrameCache:
     return FrameCache.build(manifest, folder, size=size)
 
 
-def windows(config: TrainConfig, manifest: Manifest, cache: Frames | None, run: Path | None, step_times) -> WindowsDataset:
+def open_motion(config: TrainConfig, manifest: Manifest) -> EstimatedMotion | None:
+    """The estimated motion of a config's clips: of those to train on, and where true poses are missing of all; None for known."""
+    if config.motion.source == "known":
+        return None
+    kept = manifest.rows("train") if manifest.posed.all() else np.arange(len(manifest))
+    return told.estimated(config, manifest, kept, cache_folder())
+
+
+def windows(
+    config: TrainConfig, manifest: Manifest, cache: Frames | None, run: Path | None, step_times,
+    motion: EstimatedMotion | None = None,
+) -> WindowsDataset:  # fmt: skip
     """The training data set of a config."""
     data = config.data
     if len(data.spacing) != 2:
         raise ValueError(f"data.spacing is {data.spacing}, expected [least, largest]")
     return WindowsDataset(
         manifest, "train", windows=data.windows, frames=data.frames, spacing=tuple(data.spacing), seed=config.seed,
-        step_times=step_times, cache=cache, size=None if cache else data.size,
+        step_times=step_times, cache=cache, size=None if cache else data.size, clips_per_item=data.clips_per_item,
+        motion=motion, noise=told.noise(config), shuffled=config.motion.shuffled,
         skipped=None if run is None else run / "skipped.csv", allowed_share=data.allowed_skips,
     )  # fmt: skip
 
@@ -120,13 +138,18 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
     """`count` pairs of poses (count, 4, 4) from two windows of one object (from one window where there is no other).
 
     Steps of one window are close to each other: with them the mean delta leans towards the identity, and what is centred on
-    it tells large motions badly apart (measured: inversion 40 degrees off instead of 21).
+    it tells large motions badly apart (measured: inversion 40 degrees off instead of 21). Where motion is trusted more or less, a
+    pair is taken with the probability of its trust; fewer are then given where most of the motion is unknown.
+
+    Raises:
+        ValueError: No pair's motion is known.
     """
-    generator = torch.Generator().manual_seed(0)
-    sources, targets, found = [], [], 0
-    while found < count:
-        items = [(DRAWS + found, index) for index in range(min(len(dataset), 256))]
-        poses = dataset.__getitems__(items)["poses"]  # [B, V, S, 4, 4]
+    generator, chance = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+    sources, targets, found, drawn = [], [], 0, 0
+    while found < count and drawn < 32 * count:
+        items = [(DRAWS + drawn, index) for index in range(min(len(dataset), 256))]
+        batch = dataset.__getitems__(items)
+        poses, kept = batch["poses"], len(sources)  # [B, V, S, 4, 4]
         objects = torch.arange(len(poses))
         first, second = torch.rand(2, len(poses), poses.shape[2], generator=generator).argsort(-1)[:, :, :2].unbind(0)
         for window in range(1, poses.shape[1]):
@@ -135,7 +158,18 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
         if poses.shape[1] == 1:
             sources.append(poses[objects, 0, first[:, 0]])
             targets.append(poses[objects, 0, first[:, -1]])
+        drawn += sum(len(part) for part in sources[kept:])
+        if "trust" in batch:
+            size = poses.shape[2]
+            to = [(0, first[:, -1])] if poses.shape[1] == 1 else [(w, second[:, 0]) for w in range(1, poses.shape[1])]
+            for place, (window, step) in enumerate(to, kept):
+                trust = batch["trust"][objects, first[:, 0], window * size + step]
+                taken = torch.rand(len(objects), generator=chance) < trust
+                sources[place], targets[place] = sources[place][taken], targets[place][taken]
         found = sum(len(part) for part in sources)
+    if not found:
+        raise ValueError(f"{dataset.manifest.file}: the motion between no two steps of a clip is known, so there is nothing to "
+                         "learn from it: are the clips static?")  # fmt: skip
     return torch.cat(sources)[:count].double(), torch.cat(targets)[:count].double()
 
 
@@ -162,6 +196,7 @@ def train(config: TrainConfig) -> Path:
     """
     run = run_folder(config)
     plain = to_plain(config)
+    suite.check_protocols(config.protocol)  # now, not after the training
     check_claim(run, plain, config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -174,9 +209,11 @@ def train(config: TrainConfig) -> Path:
     if config.data.frames > 1 and config.data.frames % encoder.stride:
         raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of encoder.stride {encoder.stride}")
     context(config, encoder.stride)  # refuses now what evaluation would refuse after training
+    told.check(config, method)
     with fabric.rank_zero_first(local=True):
         manifest, cache = open_data(config)
-    dataset = windows(config, manifest, cache, run, encoder.step_times)
+        motion = open_motion(config, manifest)
+    dataset = windows(config, manifest, cache, run, encoder.step_times, motion)
     StepSampler(len(dataset), config.trainer.batch, end=1)  # refuses a batch larger than the data set
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
@@ -205,12 +242,13 @@ def run_folder(config: TrainConfig) -> Path:
         return Path(config.out)
     data = config.data
     source = Path(data.root).stem if data.root else f"{data.render.trajectory}{data.render.size}"
-    return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}-seed{config.seed}"
+    return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}{told.tag(config)}-seed{config.seed}"
 
 
 # What may differ between a run and the command that goes on with it: it changes how a run works, never what comes out.
 FREE = ("out", "resume", "threads", "protocol", "metric", "trainer.checkpoint_seconds", "trainer.log_steps",
-        "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers")  # fmt: skip
+        "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers", "motion.cache",
+        "motion.batch", "flow.workers")  # fmt: skip
 
 
 def check_claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:
@@ -276,13 +314,20 @@ def evaluate(
     manifest, cache = open_data(config)
     precision = best_precision()[0]
     test_split = "val" if manifest.holds("val") else "test"
-    protocols = askable(protocols, manifest, test_split)
+    protocols = askable(protocols, manifest, test_split, config.motion.source == "estimated")
     if not protocols:
         return {}
     splits = {}
     for name, split in (("train", "train"), ("test", test_split)):
         splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
     window = context(config, model.encoder.stride)
+    motion, lines = open_motion(config, manifest), []
+    true = bool(manifest.posed[np.concatenate([clips.rows for clips in splits.values()])].all())
+    if motion is not None and not true:
+        splits, lines = told.judged(splits, motion, window[1])
+        if not splits:
+            print("\n".join(["no evaluation: too few clips have motion that can be relied on", *lines]))
+            return {}
     untrained = probed = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.
@@ -296,13 +341,24 @@ def evaluate(
         initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
         untrained = feature_set(run, initial, splits, window, precision, "random-init")
         del initial
+    raw = None
+    if "leakage" in protocols and features.Backbone.differs(model.encoder):
+        raw = feature_set(run, features.Whole(features.Backbone(model.encoder)).eval(), splits, window, precision, "raw-backbone")
     method: Method = model.method.cpu()
-    dataset = windows(config, manifest, cache, None, method.encoder.step_times)
+    dataset = windows(config, manifest, cache, None, method.encoder.step_times, motion)
     deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
+    live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window, turns=small_turns(config))
+    if motion is None or true:
+        trained = lit(trained, splits, protocols, method.encoder.stride)
     result = suite.evaluate(
-        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained,
+        *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
     )  # fmt: skip
+    if motion is not None:
+        if not true:
+            told.marked(result, lines)
+        else:
+            result.notes.append("trained on estimated motion, judged against true poses")
     for eraser in result.erasers.values():
         erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
@@ -314,19 +370,54 @@ def evaluate(
     return result.metrics
 
 
-def askable(protocols: Sequence[str], manifest: Manifest, test_split: str) -> list[str]:
-    """Those of the protocols that the data can answer; a line says which it cannot and why."""
+COLOURED = ("leakage", "dci")  # what asks for light and floor too
+
+
+def lit(found: tuple[Features, ...], splits, protocols: Sequence[str], stride: int = 1) -> tuple[Features, ...]:
+    """Features with what their scenes were drawn from, where a protocol asks for it and the clips' pose archives have it."""
+    if not set(COLOURED) & set(protocols):
+        return found
+    result = []
+    for values, dataset in zip(found, splits.values(), strict=True):
+        known = None if values.latents is not None else scene.latents(dataset.manifest, dataset.rows)
+        if known is not None:
+            known = known[:, stride // 2 :: stride][:, : values.frames]  # of the frame in the middle of each step
+            values = dataclasses.replace(values, latents=known, latent_names=scene.NAMES)
+        result.append(values)
+    return tuple(result)
+
+
+def small_turns(config: TrainConfig):
+    """What renders small turns of objects like those of a config's data, kept in the cache; None where vsie did not render it."""
+    data = config.data
+    if data.root:
+        return None
+    from vsie.render import families, turns
+
+    options = {"trajectory": data.render.trajectory, "families": list(data.render.families or families.TURNTABLE_FAMILIES),
+               "size": data.size or data.render.size, "seed": data.render.seed}  # fmt: skip
+    return functools.partial(turns.cached, cache_folder() / "rendered", **options)
+
+
+def askable(protocols: Sequence[str], manifest: Manifest, test_split: str, estimated: bool = False) -> list[str]:
+    """Those of the protocols that the data, or motion `estimated` from it, can answer; a line says which it cannot and why."""
     if not manifest.holds(test_split):
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
     rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
+    labelled, posed = bool((manifest.label[rows] >= 0).all()), bool(manifest.posed[rows].all())
+    return answerable(protocols, manifest.file, labelled=labelled, posed=posed or estimated)
+
+
+def answerable(protocols: Sequence[str], source: Path | str, *, labelled: bool, posed: bool) -> list[str]:
+    """Those of the protocols that need neither labels nor poses that `source` does not have; a line says which do."""
     kept = list(protocols)
-    if not (manifest.label[rows] >= 0).all() and "classification" in kept:
-        print(f"no classification: {manifest.file} has clips without a label")
+    if not labelled and "classification" in kept:
+        print(f"no classification: {source} has clips without a label")
         kept.remove("classification")
     needing = [name for name in ("pose", "tracking", "rotation", "mrr", "pre", *suite.measures()) if name in kept]
-    if not manifest.posed[rows].all() and needing:
-        print(f"{', '.join(f'no {name}' for name in needing)}: {manifest.file} has clips without poses")
+    if not posed and needing:
+        print(f"{', '.join(f'no {name}' for name in needing)}: {source} has clips without poses")
         kept = [name for name in kept if name not in needing]
     return kept
 
@@ -359,6 +450,7 @@ def feature_set(
         source = Path(dataset.manifest.file)  # its content, not its time: opening rendered data writes the same manifest again
         version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
         key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
+        key.update(getattr(dataset, "told", "").encode())
         if dataset.manifest.unordered:  # held-out rotations have the same index files
             key.update("\0".join(dataset.manifest.path).encode())
         file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"

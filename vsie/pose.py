@@ -263,6 +263,26 @@ def interpolate(times: Tensor, poses: Tensor, query: Tensor) -> Tensor:
     return rigid(rotation, source[..., :3, 3] + weight * (target[..., :3, 3] - source[..., :3, 3]))
 
 
+def from_pytorch3d(rotation: Tensor, translation: Tensor) -> Tensor:
+    """World-in-camera poses (..., 4, 4) of PyTorch3D's R (..., 3, 3) and T (..., 3), as CO3D and uCO3D have them.
+
+    There points are rows, ``x_camera = x_world R + T``, and the camera's axes are x left, y up, z forward.
+    """
+    flip = rotation.new_tensor([-1.0, -1.0, 1.0])
+    return rigid(flip[:, None] * rotation.mT, flip * translation)
+
+
+def to_pytorch3d(pose: Tensor) -> tuple[Tensor, Tensor]:
+    """PyTorch3D's R (..., 3, 3) and T (..., 3) of world-in-camera poses (..., 4, 4); see `from_pytorch3d`."""
+    flip = pose.new_tensor([-1.0, -1.0, 1.0])
+    return (flip[:, None] * pose[..., :3, :3]).mT, flip * pose[..., :3, 3]
+
+
+def from_colmap(quaternion: Tensor, translation: Tensor) -> Tensor:
+    """World-in-camera poses (..., 4, 4) of COLMAP's quaternions wxyz (..., 4) and translations (..., 3); its axes are ours."""
+    return rigid(from_quaternion(quaternion.roll(-1, -1)), translation)
+
+
 def is_rotation(matrix: Tensor, tolerance: float = 1e-4) -> Tensor:
     """Whether matrices (..., 3, 3) are rotations: finite, orthonormal and right-handed within `tolerance`; bool (...)."""
     identity = torch.eye(3, dtype=matrix.dtype, device=matrix.device)

@@ -287,14 +287,16 @@ def failure(cell: Cell, what: str, status: int, log: Path) -> str:
 
 
 def prepared(cells: Sequence[Cell], data: str | None) -> None:
-    """Render and decode what the runs need, once for all of them."""
+    """Render and decode what the runs need, and estimate its motion where that is asked for, once for all of them."""
     seen: dict[str, TrainConfig] = {}
     for cell in cells:
-        plain = to_plain(cell.config)["data"]
-        kept = {key: plain[key] for key in ("layout", "root", "size", "cache", "bench", "render")}
+        plain = to_plain(cell.config)
+        kept = {key: plain["data"][key] for key in ("layout", "root", "size", "cache", "bench", "render")}
+        kept |= {key: plain[key] for key in ("flow", "egomotion")} | {"motion": plain["motion"]["source"]}
         seen.setdefault(json.dumps(kept, sort_keys=True, default=str), cell.config)
     for config in seen.values():
-        pipeline.open_data(config)
+        manifest, _ = pipeline.open_data(config)
+        pipeline.open_motion(config, manifest)
     if data and cells:
         config = from_plain(to_plain(cells[0].config))
         config.data.root = data

@@ -85,6 +85,9 @@ def test_an_exact_predictor_is_a_group_action_in_both_frames():
     assert wrong["group_law"] > 0.3 and wrong["inverse"] < 1e-9
     idle = ladder.group_law(Identity(), latents, first, second)
     assert idle["group_law"] == idle["inverse"] == idle["motion"] == idle["group_law_null"] == 0
+    assert found["inverse_null"] > 0.5
+    for name in ("group_law", "inverse", "motion", "inverse_null"):
+        assert wrong[f"{name}/low"] <= wrong[name] <= wrong[f"{name}/high"]
 
 
 def test_defects_are_the_lengths_they_say():

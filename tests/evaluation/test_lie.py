@@ -172,3 +172,46 @@ def test_out_of_the_plane_the_slope_is_per_radian():
     (before, middle, after), poses, objects = triples(0.01)
     with pytest.raises(ValueError, match="40 of 40 triples do not turn"):
         lie.out_of_plane(BlockSteering(), before, after, middle, (poses[0], poses[1], poses[0]), objects)
+
+
+def test_several_functions_at_once_are_each_what_it_is_alone():
+    x = pictures()
+    both = lie.lies(lambda batch: {"map": circular()(batch), "vector": circular()(batch).mean((2, 3))}, x, "rotation", batch=4)
+    assert both["map"].lee == pytest.approx(lie.lie(circular(), x, "rotation").lee)
+    assert both["vector"].relative == pytest.approx(lie.lie(pooled, x, "rotation").relative)
+
+
+def test_rendered_turns_are_judged_by_the_predictor_and_part_by_part():
+    """An encoder that knows the rotation from the picture: the exact predictor leaves nothing, the identity leaves all."""
+    from tests.evaluation.synthetic import features
+    from vsie.evaluation import suite
+    from vsie.evaluation.inputs import Live
+    from vsie.render.turns import Turns
+
+    generator = torch.Generator().manual_seed(0)
+    start = random_rotations(40, generator)
+    axis = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    steps = pose.exp(torch.tensor([-0.04, 0.0, 0.04], dtype=torch.float64)[:, None] * axis)
+    rotation = start[:, None] @ steps
+    pixels = ((rotation + 1) * 127).round().byte().numpy()[..., None].repeat(3, -1)  # a picture 3 x 3 that shows R
+
+    class Reader(torch.nn.Module):
+        """Latents like those of `features`: 8 numbers of the class, then 10 rows of 3, the first three of them R."""
+
+        stride = 1
+
+        def forward(self, clip):
+            shown = (clip[:, 0, 0] * 255 / 127 - 1).flatten(1)
+            return torch.cat([1 + 0.01 * shown[:, :8], shown, shown, shown, shown[:, :3]], 1)[:, None]
+
+    turns = Turns(pixels, pose.rigid(rotation).numpy(), np.repeat(np.arange(10), 4))
+    sets = features(seed=1, frames=3), features(seed=2, frames=3, first_object=100)
+    assert sets[0].image.shape[-1] == 38 and sets[0].invariant_dim == 8
+    clips = [{"frames": np.random.default_rng(i).integers(0, 255, (3, 3, 3, 3), dtype=np.uint8)} for i in range(40)]
+    live = Live(encoder=Reader(), train=clips, test=clips, window=(1, 1), turns=lambda: turns)
+    steering = BlockSteering()
+    metrics = suite.evaluate(*sets, steering=steering, live=live, protocols=["lie"], progress=False).metrics
+    assert metrics["lie/rendered/angle_deg"] == pytest.approx(math.degrees(0.08), rel=1e-3)
+    assert metrics["lie/rendered/ratio"] < 0.05 and metrics["lie/rendered/ratio/floor"] == 1  # what the pixels are rounded by
+    assert metrics["lie/rendered/relative/equi"] > 5 * metrics["lie/rendered/relative"]
+    assert set(metrics) >= {f"lie/rendered/relative/{part}" for part in ("inv", "equi", "all")}

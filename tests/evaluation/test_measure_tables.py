@@ -62,3 +62,23 @@ def test_markdown_has_the_same_rows():
     for title, header, lines in measures.tables(metrics()):
         assert f"**{title}**" in text and "| " + " | ".join(header) + " |" in text
         assert all("| " + " | ".join(line) + " |" in text for line in lines)
+
+
+def test_what_looks_at_pictures_has_its_tables():
+    metrics = {
+        "lie/plane/shear_x/inv": 3.0, "lie/plane/shear_x/inv/relative": 0.25, "lie/plane/shear_x/all/relative": 0.5,
+        "lie/rendered/relative/equi": 0.75, "correlation/equivariance@rotation/backbone.stem": 0.9,
+        "correlation/equivariance@rotation/backbone.stem/null": 0.1, "correlation/invariance@rotation/backbone.stem": 0.4,
+        "lie/block/rotation/backbone.stem/relative": 0.05, "position/position_linear/none": 0.95,
+        "position/position_linear/rasa": 0.02, "position/position_linear/rasa/random": 0.93, "position/kept/rasa": 48.0,
+        "position/change/rasa": 0.125, "position/class_linear/rasa": 0.8,
+    }  # fmt: skip
+    found = {title: lines for title, _, lines in measures.tables(metrics)}
+    assert found["Lie derivative over the variance (0: invariant)"] == [
+        ["shear x", "0.250", "-", "0.500"], ["out of the plane, rendered", "-", "0.750", "-"]
+    ]  # fmt: skip
+    assert found["do feature maps move with the image?"] == [["backbone.stem, rotation", "0.900", "0.400", "0.050"]]
+    assert found["the position of a patch erased from its token"] == [
+        ["none", "0.950", "-", "-", "-"], ["rasa", "0.020", "0.800", "0.125", "48"],
+        ["  random, same rank", "0.930", "-", "-", "-"],
+    ]  # fmt: skip

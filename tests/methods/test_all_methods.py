@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
 from tests.methods.common import build, random_poses
 from vsie import components, pose
 from vsie.features import Model
+from vsie.methods.base import Method
 
 METHODS = components.names("methods")
 
@@ -101,3 +104,14 @@ def test_any_predictor_goes_with_any_method_that_has_one(name, predictor):
     assert outputs.loss.isfinite()
     outputs.loss.backward()
     assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_shared_options_are_said_once_and_are_options_of_every_method(name):
+    method = components.find("methods", name)
+    known, shared = components.options(method), components.options(Method)
+    assert known.keys() >= shared.keys() and known["projector_norm"] == (str, "batch")
+    own = inspect.signature(method.__init__).parameters
+    changed = {"byol": {"projector_layers": 2}, "sie": {"projector_width": 1024}}.get(name, {})
+    assert {key: known[key][1] for key in shared if known[key] != shared[key]} == changed
+    assert set(own) & set(shared) == set(changed)

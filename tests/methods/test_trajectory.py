@@ -10,6 +10,7 @@ import torch
 
 from tests.methods.common import build, mean
 from vsie.config import compose
+from vsie.methods.trajectory import Trajectory
 
 
 def test_the_path_through_three_neighbouring_frames_should_be_straight():
@@ -17,8 +18,10 @@ def test_the_path_through_three_neighbouring_frames_should_be_straight():
     latents = torch.randn(3, 8, 32)  # two windows of four frames
     bends = []
     for b, window, t in itertools.product(range(3), range(2), (1, 2)):
-        left, centre, right = (latents[b, 4 * window + t + k] for k in (-1, 0, 1))
-        bends.append(1 - torch.cosine_similarity(centre - left, right - centre, dim=0))
+        left, centre, right = (latents[b, 4 * window + t + k] / latents[b, 4 * window + t + k].norm() for k in (-1, 0, 1))
+        first, second = centre - left, right - centre
+        first, second = (x - (x @ centre) * centre for x in (first, second))
+        bends.append(1 - first @ second / (first.norm() * second.norm()))
     terms = method.terms(latents, 2)
     assert terms["trajectory"].item() == pytest.approx(mean(bends), rel=1e-5)
     vicreg = build("vicreg")
@@ -27,17 +30,16 @@ def test_the_path_through_three_neighbouring_frames_should_be_straight():
         assert torch.equal(terms[name], value)
 
 
-def test_a_straight_path_costs_nothing_and_a_corner_one():
-    method = build("trajectory")
-    line = torch.arange(8.0)[None, :, None] * torch.randn(2, 1, 32)
-    assert method.terms(line, 2)["trajectory"].item() == pytest.approx(0, abs=1e-5)
-    corner = torch.zeros(1, 3, 32)
-    corner[0, 1, 0] = corner[0, 2, 0] = corner[0, 2, 1] = 1
-    assert method.terms(corner.expand(2, -1, -1), 1)["trajectory"].item() == pytest.approx(1, abs=1e-5)
-    circle = torch.zeros(2, 8, 32)  # a tenth of a turn at each step bends by a tenth of a turn
+def test_a_great_circle_costs_nothing_whatever_the_lengths_and_a_corner_one():
+    line = torch.randn(2, 1, 32) + torch.arange(8.0)[None, :, None] * torch.randn(2, 1, 32)
+    assert Trajectory.bend(line).item() == pytest.approx(0, abs=1e-5)  # seen from the origin a straight line is a great circle
     angle = torch.arange(8) * math.tau / 10
-    circle[..., 0], circle[..., 1] = angle.cos(), angle.sin()
-    assert method.terms(circle, 1)["trajectory"].item() == pytest.approx(1 - math.cos(math.tau / 10), rel=1e-4)
+    circle = torch.stack([angle.cos(), angle.sin(), 0 * angle], -1)
+    assert Trajectory.bend(circle * torch.rand(8, 1).add(0.5)).item() == pytest.approx(0, abs=1e-5)
+    assert Trajectory.bend(torch.eye(3)).item() == pytest.approx(1, abs=1e-6)  # from pole to pole to pole: a right angle
+    small = torch.stack([angle.cos() / 2, angle.sin() / 2, torch.full_like(angle, 0.75**0.5)], -1)  # a circle of latitude 60
+    turn = math.tau / 10  # heading changes by 2 atan(sin(latitude) tan(turn / 2)) from chord to chord
+    assert Trajectory.bend(small).item() == pytest.approx(1 - math.cos(2 * math.atan(0.75**0.5 * math.tan(turn / 2))), rel=1e-4)
 
 
 def test_it_brings_windows_that_are_long_enough_and_no_more_images():

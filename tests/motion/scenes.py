@@ -63,16 +63,13 @@ def observe(frames: np.ndarray, **known) -> Observation:
 @functools.cache
 def rendered(kind: str, family: str, frames: int = 8, size: int = 128, degrees: float = 10.0, clip: int = 0):
     """Frames and arrays (depth, mask, object_in_camera, intrinsics) of one rendered clip with steps of about `degrees`."""
-    from unittest import mock
-
-    from vsie.render import Renderer, families, trajectories
+    from vsie.render import Renderer, families
     from vsie.render.clips import ClipSettings, generator, render_clip
 
     settings = ClipSettings(frames, size, kind, 0, 2, 8.0, ("depth", "mask", "flow", "occlusion"))
     step = math.radians(degrees)
-    with mock.patch.object(trajectories, "SPEED", (step, step)):
-        renderer = Renderer(families.build(family, generator(0, 0)), size=size, supersample=2)
-        return render_clip(renderer, settings, generator(0, 0, clip))
+    renderer = Renderer(families.build(family, generator(0, 0)), size=size, supersample=2)
+    return render_clip(renderer, settings, generator(0, 0, clip), speed=(step, step))
 
 
 def true_poses(arrays: dict) -> torch.Tensor:

@@ -17,7 +17,7 @@ FRAMES, POINTS = 6, 60
 def scene(seed: int = 0, noise: float = 0.0) -> tuple[Tracks, State]:
     """A bumpy thing about the centre that turns by 8 degrees a frame about a tilted axis, and the exact state."""
     generator = torch.Generator().manual_seed(seed)
-    rays = (torch.rand(2, FRAMES, POINTS, 2, generator=generator) - 0.5) * 0.3
+    rays = (torch.rand(2, FRAMES, 2, POINTS, generator=generator) - 0.5) * 0.3
     depth = 1 - 0.1 * torch.rand(2, FRAMES, POINTS, generator=generator)
     axis = torch.tensor([[0.0, -0.7, -0.7], [0.3, 0.6, 0.5]])
     turn = math.radians(8) * torch.arange(FRAMES)[:, None] * torch.nn.functional.normalize(axis, dim=1)[:, None]
@@ -27,9 +27,9 @@ def scene(seed: int = 0, noise: float = 0.0) -> tuple[Tracks, State]:
     inside = (views >= 0) & (views < FRAMES)
     views = torch.where(inside, views, anchors[:, None])
     weight = inside[None, :, :, None].float().expand(2, -1, -1, POINTS)
-    factor = torch.eye(2).expand(2, FRAMES, 1, POINTS, 2, 2)
-    seen = torch.zeros(2, FRAMES, 4, POINTS, 2)
-    tracks = Tracks(rays * 200 + 64, rays, seen, factor, weight, anchors, views, 200.0, torch.tensor([64.0, 64.0]))
+    factor = torch.eye(2)[..., None].expand(2, FRAMES, 1, 2, 2, POINTS)
+    seen = torch.zeros(2, FRAMES, 4, 2, POINTS)
+    tracks = Tracks(rays, seen, factor, weight, anchors, views, 200.0, torch.tensor([64.0, 64.0]))
     seen = adjustment.project(tracks, state)[3]
     seen = seen + noise / 200 * torch.randn(seen.shape, generator=generator)
     return Tracks(**{**tracks.__dict__, "seen": seen}), state
@@ -58,8 +58,8 @@ def test_exact_places_give_exact_turns_and_depths():
 
 def test_noise_of_a_third_of_a_pixel_and_outliers():
     tracks, true = scene(noise=0.3)
-    wrong = torch.rand(tracks.seen.shape[:-1], generator=torch.Generator().manual_seed(1)) < 0.15
-    seen = torch.where(wrong[..., None], tracks.seen + 0.05, tracks.seen)
+    wrong = torch.rand(tracks.weight.shape, generator=torch.Generator().manual_seed(1)) < 0.15
+    seen = torch.where(wrong[..., None, :], tracks.seen + 0.05, tracks.seen)
     begin = State(pose.exp(0.7 * pose.log(true.rotation)), torch.full_like(true.depth, 0.95), true.centre)
     tracks = Tracks(**{**tracks.__dict__, "seen": seen})
     found, _ = adjustment.adjust(tracks, begin, loose(true), iterations=25, scale=0.5)
@@ -99,8 +99,8 @@ def test_the_mirrored_solution_looks_nearly_the_same():
     first, second = (adjustment.project(tracks, state)[3] for state in (true, adjustment.mirrored(true)))
     wrong = State(true.rotation.mT, true.depth, true.centre)
     other = adjustment.project(tracks, wrong)[3]
-    gap = (first - second)[:, 1:5].norm(dim=-1).mean()
-    assert float(gap) < 0.35 * float((first - other)[:, 1:5].norm(dim=-1).mean())
+    gap = (first - second)[:, 1:5].norm(dim=-2).mean()
+    assert float(gap) < 0.35 * float((first - other)[:, 1:5].norm(dim=-2).mean())
     again = adjustment.mirrored(adjustment.mirrored(true))
     torch.testing.assert_close(again.rotation, true.rotation, atol=1e-5, rtol=0)
 

@@ -62,9 +62,31 @@ def test_the_tool_writes_a_manifest_that_trains_and_continues(tools, videos, tmp
     after = [file.stat().st_mtime_ns for file in files]
     assert (before[0], before[2]) == (after[0], after[2]) and before[1] != after[1]
     other = dict(again, egomotion=again["egomotion"] | {"points": 100})
-    with pytest.raises(ValueError, match=r"a\.npz: motion estimated with other settings \(egomotion"):
+    with pytest.raises(ValueError, match=r"a\.mp4\.npz: motion estimated with other settings \(egomotion"):
         estimate_manifest(manifest=videos, out=tmp_path / "motion", **other)
     estimate_manifest(manifest=videos, out=tmp_path / "motion", overwrite=True, **other)
+
+
+def test_an_archive_of_another_video_is_refused_by_name_and_a_copy_is_not(videos, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.mp4").write_bytes((videos / f"{name}.mp4").read_bytes())
+    estimate_manifest(manifest=tmp_path / "in", out=tmp_path / "out", **AFFINE)
+    before = (tmp_path / "out" / "motion" / "b.mp4.npz").stat().st_mtime_ns
+    (tmp_path / "in" / "b.mp4").write_bytes((videos / "b.mp4").read_bytes())  # another time, the same content
+    estimate_manifest(manifest=manifests.load(tmp_path / "in"), out=tmp_path / "out", **AFFINE)
+    assert (tmp_path / "out" / "motion" / "b.mp4.npz").stat().st_mtime_ns == before
+    (tmp_path / "in" / "b.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    with pytest.raises(ValueError, match=r"b\.mp4\.npz: motion estimated from another video than .*b\.mp4 is now"):
+        estimate_manifest(manifest=tmp_path / "in", out=tmp_path / "out", **AFFINE)
+
+
+def test_videos_of_one_name_in_two_formats_have_archives_of_their_own(videos, tmp_path):
+    for suffix in (".mp4", ".m4v"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"a{suffix}").write_bytes((videos / "a.mp4").read_bytes())
+    estimate_manifest(manifest=tmp_path / "in", out=tmp_path / "out", **AFFINE)
+    assert sorted(file.name for file in (tmp_path / "out" / "motion").iterdir()) == ["a.m4v.npz", "a.mp4.npz"]
 
 
 def test_shards_together_give_what_one_gives(videos, tmp_path):

@@ -105,7 +105,15 @@ def test_points_follow_a_turning_flow():
     torch.testing.assert_close(behind[0, 2], start[0], atol=0.02, rtol=0)
 
 
-def test_sampling_is_at_pixel_centres():
-    field = torch.arange(12.0).reshape(1, 1, 3, 4)
-    found = sample(field, torch.tensor([[[0.5, 0.5], [3.5, 2.5], [2.0, 0.5]]]))[0, :, 0]
+def test_sampling_is_at_pixel_centres_and_as_grid_sample_does_it():
+    field = torch.arange(12.0).reshape(1, 3, 4, 1)
+    found = sample(field, torch.zeros(1, dtype=torch.long), torch.tensor([[[0.5, 0.5], [3.5, 2.5], [2.0, 0.5]]]))[0, :, 0]
     torch.testing.assert_close(found, torch.tensor([0.0, 11.0, 1.5]), atol=1e-5, rtol=0)
+    generator = torch.Generator().manual_seed(0)
+    fields = torch.rand(3, 7, 9, 2, generator=generator)
+    index, place = torch.tensor([[2, 0], [1, 1]]), torch.rand(2, 2, 50, 2, generator=generator) * 14 - 3  # some outside
+    grid = (place / torch.tensor([9.0, 7.0]) * 2 - 1).flatten(0, 1)[:, None]
+    expected = torch.nn.functional.grid_sample(
+        fields[index.flatten()].permute(0, 3, 1, 2), grid, align_corners=False, padding_mode="border"
+    )
+    torch.testing.assert_close(sample(fields, index, place).flatten(0, 1), expected[:, :, 0].mT, atol=1e-5, rtol=0)

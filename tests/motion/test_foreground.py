@@ -6,16 +6,33 @@ import numpy as np
 import torch
 
 from tests.motion.scenes import SIZE, disc, moved, observe, similarity, texture
-from vsie.motion.foreground import cuts, fit_affine, information, structure, weighted_median
+from vsie.motion.foreground import cuts, fit_affine, full, information, reversed_affine, structure, weighted_median
 
 
 def test_an_edge_tells_of_motion_across_it_only():
     image = np.zeros((1, 32, 32), np.float32)
     image[..., 16:] = 200
-    factor = information(structure(image))[0, 16, 16]
+    factor = full(information(structure(image)))[0, 16, 16]
     across, along = ((factor @ torch.tensor(e)).norm() for e in ([1.0, 0.0], [0.0, 1.0]))
     assert float(across) > 0.95 and float(along) < 0.05
     assert float(information(structure(np.zeros((1, 8, 8), np.float32))).abs().max()) == 0
+
+
+def test_weights_are_those_of_the_eigenvalues():
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(50, 2, 2, generator=generator).double() * torch.logspace(-1, 2, 50)[:, None, None].double()
+    tensor, error = root @ root.mT, torch.randn(50, 2, generator=generator).double()
+    values, vectors = torch.linalg.eigh(tensor)
+    expected = (values / (values + 100) * torch.einsum("nij,ni->nj", vectors, error).square()).sum(-1)
+    found = (full(information(tensor.flatten(1).mT[[0, 1, 3]])) @ error[..., None]).square().sum((-1, -2))
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_way_back_of_an_affine_motion():
+    motion, place = 0.2 * torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0)), torch.rand(3, 8, 2)
+    there = place + place @ motion[:, :, :2].mT + motion[:, None, :, 2]
+    back = reversed_affine(motion)
+    torch.testing.assert_close(there + there @ back[:, :, :2].mT + back[:, None, :, 2], place, atol=1e-5, rtol=0)
 
 
 def test_the_affine_fit_sees_through_a_third_of_outliers():

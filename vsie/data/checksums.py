@@ -21,6 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vsie.data import three_die_bench
+from vsie.data.still import decode_image
 from vsie.data.three_die_bench import FILE, INDEX, SPLITS, ViewSource
 from vsie.files import atomic_path
 
@@ -52,7 +53,7 @@ def digest(source: ViewSource, row: int) -> Entry:
     """Name, number of files, bytes and SHA-256 of an object whose views were all read and decoded once."""
     _, _, images = source.describe(row)
     for image in images:
-        three_die_bench.decode(image.read_bytes(), image)
+        decode_image(image.read_bytes(), image)
     folder = source.manifest.video(row)
     total, sha = 0, hashlib.sha256()
     names = sorted(name for name in os.listdir(folder) if FILE.fullmatch(name))

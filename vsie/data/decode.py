@@ -7,8 +7,8 @@ What was measured, and why this file is as it is (decord 0.6 with its own FFmpeg
   video is read by PyAV whichever backend is asked.
 * decord takes a file whose middle is damaged for a good one: of 6 clips with 20 changed bytes it gave grey smears for 5.
   So PyAV, told to treat every decoding error as one, decodes the same stretch first, and no damaged file reaches
-  decord. `check=False` leaves that out, for files that are known to be good. Where groups of pictures are missing as a whole,
-  which some containers get over in silence, what is left is right, and at its own time.
+  decord. `check=False` leaves that out, for files that are known to be good. Whole groups of pictures that are missing are
+  found by the container's own count of frames, its marks (MPEG-TS), or its chain of elements (Matroska: `matroska`).
 * A reader never lives longer than a call, since decord hangs when one crosses a fork.
 * The frame index (one pass over the packets, no decoding) is PyAV's in both, so both agree on what "nearest" means.
 
@@ -26,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 import torch  # noqa: F401  decord has to be imported after torch
+
+from vsie.data import matroska
 
 BACKENDS = ("decord", "pyav")
 DECORD_CODECS = frozenset({"h264", "mpeg4", "mpeg2video", "vp9", "mjpeg"})  # HEVC: wrong frames after a seek
@@ -60,7 +62,61 @@ class VideoInfo:
     times: np.ndarray
 
 
-class Video:
+class FrameReader:
+    """What every open clip has, whatever it is made of: times, and frames by number. A context manager.
+
+    Attributes:
+        path: What was opened.
+        times: Seconds of each frame after the first, float64 (T,), increasing.
+        duration: Seconds from the first frame to the end of the last.
+    """
+
+    path: Path
+    times: np.ndarray
+    duration: float
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+
+    def read(self, frames) -> np.ndarray:
+        """Frames by number, in any order and with repetitions: uint8 (N, H, W, 3); a VideoError for what is damaged."""
+        raise TypeError(f"{type(self).__name__} must define read")
+
+    def nearest(self, times) -> np.ndarray:
+        """The frames, int64, nearest in presentation time to `times` in seconds; of two equally near the earlier.
+
+        Raises:
+            ValueError: For a time that is more than half a frame before the first frame or after the end of the last.
+        """
+        times = np.asarray(times, dtype=np.float64)
+        half = 0.5 * self.duration / len(self.times)
+        outside = ~((times >= -half) & (times <= self.duration + half))  # true for NaN, too
+        if outside.any():
+            raise ValueError(f"{self.path}: no frame at {times[outside].flat[0]} s, expected 0 to {self.duration:.4f} s")
+        return np.searchsorted((self.times[1:] + self.times[:-1]) / 2, times, side="left")
+
+    def numbers(self, frames) -> np.ndarray:
+        """Frame numbers as int64 (N,); a ValueError where they are no list of numbers that there are."""
+        frames = np.asarray(frames, dtype=np.int64)
+        if frames.ndim != 1 or ((frames < 0) | (frames >= len(self.times))).any():
+            raise ValueError(f"{self.path}: frames are {frames.tolist()}, expected a list of numbers below {len(self.times)}")
+        return frames
+
+    @functools.cached_property
+    def info(self) -> VideoInfo:
+        """The index in words; decodes the first frame, which alone knows its size as it comes out."""
+        height, width = self.read([0]).shape[1:3]
+        frames = len(self.times)
+        return VideoInfo(frames, self.duration, frames / self.duration, height, width, self.times)
+
+
+class Video(FrameReader):
     """An open video: its index, and its frames by number. A context manager; never to be kept across a fork.
 
     Args:
@@ -82,12 +138,6 @@ class Video:
         except BaseException:
             self._container.close()
             raise
-
-    def __enter__(self) -> Video:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""
@@ -133,6 +183,9 @@ class Video:
             raise VideoError(f"{self.path}: {NO_FRAMES}")
         if truncated or len(packets) < COMPLETE * stream.frames:
             raise VideoError(f"{self.path}: truncated, found {len(packets)} frames, expected {stream.frames or 'more'}")
+        broken = matroska.broken_at(self.path)  # no count of frames there, and FFmpeg reads on behind damage in silence
+        if broken is not None:
+            raise VideoError(f"{self.path}: damaged at byte {broken}, expected an element of Matroska")
         first = next((number for number, packet in enumerate(packets) if packet[2]), 0)
         packets = packets[first:]  # what precedes the first key frame is never shown
         if codec.name == "vp8":  # it has packets that are never shown, and nothing but decoding tells which
@@ -172,28 +225,13 @@ class Video:
         frames = len(self.times)
         return VideoInfo(frames, self.duration, frames / self.duration, height, width, self.times)
 
-    def nearest(self, times) -> np.ndarray:
-        """The frames, int64, nearest in presentation time to `times` in seconds; of two equally near the earlier.
-
-        Raises:
-            ValueError: For a time that is more than half a frame before the first frame or after the end of the last.
-        """
-        times = np.asarray(times, dtype=np.float64)
-        half = 0.5 * self.duration / len(self.times)
-        outside = ~((times >= -half) & (times <= self.duration + half))  # true for NaN, too
-        if outside.any():
-            raise ValueError(f"{self.path}: no frame at {times[outside].flat[0]} s, expected 0 to {self.duration:.4f} s")
-        return np.searchsorted((self.times[1:] + self.times[:-1]) / 2, times, side="left")
-
     def read(self, frames) -> np.ndarray:
         """Frames by number, in any order and with repetitions: uint8 (N, H, W, 3).
 
         Raises:
             VideoError: When the stretch that they are in is damaged.
         """
-        frames = np.asarray(frames, dtype=np.int64)
-        if frames.ndim != 1 or ((frames < 0) | (frames >= len(self.times))).any():
-            raise ValueError(f"{self.path}: frames are {frames.tolist()}, expected a list of numbers below {len(self.times)}")
+        frames = self.numbers(frames)
         if not len(frames):
             return np.zeros((0, self.info.height, self.info.width, 3), dtype=np.uint8)
         wanted, inverse = np.unique(frames, return_inverse=True)
@@ -286,11 +324,21 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
+def open_clip(path: str | os.PathLike, *, backend: str = "decord", check: bool = True) -> FrameReader:
+    """Open a video file, a folder of images, or a ``.clip`` file (see `image_sequence`); raises a VideoError as `Video`."""
+    from vsie.data import image_sequence  # it stands on this file
+
+    path = Path(path)
+    if path.suffix == image_sequence.SUFFIX or path.is_dir():
+        return image_sequence.open_sequence(path, backend=backend, check=check)
+    return Video(path, backend=backend, check=check)
+
+
 def decode(path: str | os.PathLike, times, backend: str = "decord", *, check: bool = True) -> np.ndarray:
     """The frames nearest to `times`.
 
     Args:
-        path: A local video file.
+        path: A local video file, a folder of images, or a ``.clip`` file.
         times: Seconds after the first frame (N,), in any order.
         backend: ``decord`` or ``pyav``; the bytes are the same.
         check: See `Video`.
@@ -302,11 +350,11 @@ def decode(path: str | os.PathLike, times, backend: str = "decord", *, check: bo
         VideoError: The file cannot be read, or is damaged where the frames are.
         ValueError: A time outside of the video by more than half a frame.
     """
-    with Video(path, backend=backend, check=check) as video:
+    with open_clip(path, backend=backend, check=check) as video:
         return video.read(video.nearest(times))
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-    """Number, times and size of the frames of a video; raises a VideoError as `Video` does."""
-    with Video(path, backend="pyav") as video:
+    """Number, times and size of the frames of what `open_clip` opens; raises a VideoError as `Video` does."""
+    with open_clip(path, backend="pyav") as video:
         return video.info

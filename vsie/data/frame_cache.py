@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsie.data.decode import Video, VideoError
+from vsie.data.decode import VideoError, open_clip
 from vsie.data.manifest import Manifest
 from vsie.data.sources import Clip, VideoSource
 from vsie.files import atomic_path, write_text
@@ -238,7 +238,7 @@ def _probe(manifest: Manifest, rows: np.ndarray) -> list[tuple[int, int, int, in
     found = []
     for row in rows:
         try:
-            with Video(manifest.video(row), backend="pyav") as video:
+            with open_clip(manifest.video(row), backend="pyav") as video:
                 info = video.info
             found.append((int(row), info.frames, info.height, info.width, ""))
         except VideoError as error:

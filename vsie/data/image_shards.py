@@ -39,6 +39,7 @@ from vsie.data.decode import VideoError
 from vsie.data.frame_cache import MARGIN, _locked
 from vsie.data.manifest import Manifest
 from vsie.data.sources import Clip, resize
+from vsie.data.still import decode_image
 from vsie.data.three_die_bench import ViewSource
 from vsie.files import atomic_path, write_text
 
@@ -120,7 +121,7 @@ class ImageShards:
             pictures = np.empty((len(frames), self.side, self.side, 3), dtype=np.uint8)
             for place, frame in enumerate(frames):
                 try:
-                    pictures[place] = three_die_bench.decode(self.encoded(row, int(frame)), "a view", swap_rb=self.swap_rb)
+                    pictures[place] = decode_image(self.encoded(row, int(frame)), "a view", swap_rb=self.swap_rb)
                 except (VideoError, ValueError):
                     where = f"{self._shard(row // self._per_shard)}, object {row}, view {self.number[begin + frame]}"
                     raise VideoError(f"{where}: not an image of {self.side} px that can be read whole") from None
@@ -243,7 +244,7 @@ def _encode(source: ViewSource, images: list[Path]) -> tuple[list[bytes], int]:
     found, side = [], source.size
     for image in images:
         data = image.read_bytes()
-        picture = three_die_bench.decode(data, image)
+        picture = decode_image(data, image)
         if side is None:
             side = picture.shape[0]
         if source.size is None and picture.shape != (side, side, 3):

@@ -19,10 +19,12 @@ import numpy as np
 import torch
 
 from vsie import pose
+from vsie.data import image_sequence
 
 COLUMNS = ("path", "label", "object", "clip", "split", "poses")
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .wmv .flv .3gp .ogv .gif".split())
+SUFFIXES = VIDEO_SUFFIXES | {image_sequence.SUFFIX}
 Strings = np.dtypes.StringDType()
 
 
@@ -33,7 +35,7 @@ class Manifest:
     Attributes:
         file: The file or folder that was loaded.
         root: What relative paths are relative to.
-        path: Video paths as they were written, str (N,).
+        path: Paths of videos (or of folders of images, or ``.clip`` files) as they were written, str (N,).
         label: Index into `classes`, int64 (N,); -1 where there is none.
         object: Index into `objects`, int64 (N,): rows of one object show the same thing.
         clip: Number of the clip within its object, int64 (N,).
@@ -140,7 +142,7 @@ def load(path: str | os.PathLike, *, split: str = "train") -> Manifest:
 
     Args:
         path: A CSV with a header, a headerless ``path label`` file, a folder with a `manifest.csv`, a folder of videos
-            (read recursively in sorted order; each file is one object), or one video.
+            (read recursively in sorted order; each file is one object), one video, or a folder of images, which is one.
         split: The split of all rows where the form has no such column.
 
     Raises:
@@ -153,10 +155,12 @@ def load(path: str | os.PathLike, *, split: str = "train") -> Manifest:
     if path.is_dir():
         if (path / "manifest.csv").is_file():
             return load(path / "manifest.csv", split=split)
+        if image_sequence.images_in(path):
+            return _build(path, path.parent, iter([(0, _bare(Path(path.name), split))]))
         return _build(path, path, ((0, _bare(name.relative_to(path), split)) for name in _videos(path)))
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such manifest or folder of videos")
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         return _build(path, path.parent, iter([(0, _bare(Path(path.name), split))]))
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -182,7 +186,7 @@ def _videos(folder: Path) -> list[Path]:
             continue
         entered.add(real)
         visible = (name for name in names if not name.startswith("."))
-        found += [Path(base, name) for name in visible if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+        found += [Path(base, name) for name in visible if os.path.splitext(name)[1].lower() in SUFFIXES]
     found.sort()
     if not found:
         raise ValueError(f"{folder}: no video in this folder, expected files that end in {' '.join(sorted(VIDEO_SUFFIXES))}")
@@ -232,7 +236,7 @@ def _file(manifest: Path, root: Path, line: int, column: str, name: str) -> None
         raise ValueError(f"{place}: found nothing, expected the path of a file")
     if not os.path.isabs(name) and os.path.normpath(name).split(os.sep)[0] == os.pardir:
         raise ValueError(f"{place}: {name!r} leaves the manifest's folder, expected a path inside of it or an absolute one")
-    if not os.path.isfile(root / name):
+    if not os.path.isfile(root / name) and not (column == "path" and os.path.isdir(root / name)):  # a folder of images
         raise ValueError(f"{place}: {root / name} is not a file that exists")
 
 

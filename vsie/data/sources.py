@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vsie.data.decode import Video
+from vsie.data.decode import open_clip
 from vsie.data.manifest import Manifest
 
 
@@ -62,8 +62,8 @@ class VideoSource:
     Args:
         manifest: The videos.
         size: Side of the square frames, see `resize`; None to leave them as they are.
-        backend: Of `Video`.
-        check: Of `Video`.
+        backend: Of `open_clip`.
+        check: Of `open_clip`.
     """
 
     def __init__(self, manifest: Manifest, *, size: int | None = None, backend: str = "decord", check: bool = True) -> None:
@@ -71,7 +71,7 @@ class VideoSource:
 
     def clip(self, row: int) -> Clip:
         """The clip of a row of the manifest. Raises a VideoError for the video, a ValueError for the pose file."""
-        video = Video(self.manifest.video(row), backend=self.backend, check=self.check)
+        video = open_clip(self.manifest.video(row), backend=self.backend, check=self.check)
         times, poses = video.times, None
         if self.manifest.posed[row]:
             times, poses = self.manifest.poses(row)

@@ -32,6 +32,7 @@ from vsie.data import geodesic_path
 from vsie.data.decode import VideoError
 from vsie.data.manifest import SPLITS, Manifest, Strings
 from vsie.data.sources import Clip, resize
+from vsie.data.still import decode_image
 
 VIEWS = 50
 LATENTS = ("rotation_x", "rotation_y", "rotation_z", "floor_hue", "spot_theta", "spot_phi", "spot_hue",
@@ -309,21 +310,6 @@ def object_in_camera(latents: np.ndarray) -> np.ndarray:
     return (pose.rigid(camera, away) @ pose.rigid(rotation, moved)).numpy()
 
 
-def decode(data: bytes, path: str | os.PathLike, *, swap_rb: bool = False) -> np.ndarray:
-    """An encoded image as uint8 (H, W, 3) RGB; with `swap_rb` red and blue change places.
-
-    Raises:
-        VideoError: The data are no whole image.
-    """
-    import cv2
-
-    whole = not data.startswith(b"\xff\xd8") or data.rstrip(b"\0").endswith(b"\xff\xd9")  # a cut JPEG ends in grey, silently
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data and whole else None
-    if image is None:
-        raise VideoError(f"{path}: not an image that can be read whole")
-    return image if swap_rb else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
 class ViewSource:
     """Clips read from the small files of the released layout; `ImageShards` is the fast form of the same.
 
@@ -365,7 +351,8 @@ class ViewSource:
         order = geodesic_path.shortest(poses[None, :, :3, :3])[0]
 
         def read(frames: np.ndarray) -> np.ndarray:
-            pictures = [decode(images[order[frame]].read_bytes(), images[order[frame]], swap_rb=self.swap_rb) for frame in frames]
+            files = [images[order[frame]] for frame in frames]
+            pictures = [decode_image(file.read_bytes(), file, swap_rb=self.swap_rb) for file in files]
             if len({picture.shape for picture in pictures}) > 1:
                 raise VideoError(f"{images[0].parent}: images of different sizes")
             return np.stack(pictures) if self.size is None else resize(np.stack(pictures), self.size)

@@ -16,7 +16,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,7 +27,18 @@ from vsie import pose
 from vsie.data.decode import VideoError
 from vsie.data.frame_cache import FrameCache
 from vsie.data.manifest import Manifest
+from vsie.data.pose_noise import PoseNoise
 from vsie.data.sources import VideoSource
+
+
+class ToldMotion(Protocol):
+    """What is told of the motion in clips in place of the manifest's poses, as `vsie.motion.estimated` does."""
+
+    def poses(self, row: int, frames: int) -> np.ndarray:
+        """Poses (`frames`, 4, 4) of the clip in a row of the manifest; a VideoError where nothing is known of it."""
+
+    def trust(self, rows: np.ndarray, first: np.ndarray, last: np.ndarray, rotations: Tensor) -> Tensor:
+        """Trust (B, N, N) in the deltas between steps with rotations (B, N, 3, 3) in clips (B, N), between two frames each."""
 
 
 class _Window(NamedTuple):
@@ -45,7 +56,6 @@ class _Lost(Exception):
     def __init__(self, row: int, reason: str) -> None:
         super().__init__(reason)
         self.row, self.reason = row, reason
-
 
 
 class SkippedError(RuntimeError):
@@ -104,7 +114,8 @@ class WindowsDataset(Dataset):
     Item i is a dict of
         clips uint8 (V, T, H, W, 3); times float64 (V, S), seconds in the clip; clip int64 (V,), number of the clip within
         the object; label int64, -1 without; object int64, index into `manifest.objects`; where the manifest has poses,
-        poses float32 (V, S, 4, 4), object in camera; where more is known of its frames, latents float32 (V, T, L).
+        poses float32 (V, S, 4, 4), object in camera; where more is known of its frames, latents float32 (V, T, L); with `motion`,
+        trust float32 (V S, V S) in the deltas from step to step, [source, target].
     S = T, or what `step_times` gives. `__getitems__` gives a whole batch, collated, which is how to be fast.
 
     Args:
@@ -124,6 +135,12 @@ class WindowsDataset(Dataset):
         backend: Of `decode`.
         check: Of `decode`.
         poses: False to leave poses out; None for: where there are some.
+        clips_per_item: From how many clips of its object the windows of an item come at most; None for as many as there are
+            windows. With 1 all deltas of an item are motion within one clip.
+        motion: What is told of motion in place of the manifest's poses, with the trust in it.
+        noise: Errors that the poses are given.
+        shuffled: Deltas are given to the wrong pairs: the poses of an item's steps (and the trust in them) change places at
+            random, anew in each epoch. What is told of a pair then does not depend on which pair it is: a control.
         skipped: CSV of the videos that could not be read. They are replaced by another clip of the object, or by the
             next object.
         allowed_share: Share of the split's videos that may be skipped.
@@ -145,11 +162,17 @@ class WindowsDataset(Dataset):
         backend: str = "decord",
         check: bool = True,
         poses: bool | None = None,
+        clips_per_item: int | None = None,
+        motion: ToldMotion | None = None,
+        noise: PoseNoise | None = None,
+        shuffled: bool = False,
         skipped: str | os.PathLike | None = None,
         allowed_share: float = 0.01,
     ) -> None:
         if windows < 1 or frames < 1:
             raise ValueError(f"windows is {windows} and frames is {frames}, expected at least 1 of each")
+        if clips_per_item is not None and clips_per_item < 1:
+            raise ValueError(f"clips_per_item is {clips_per_item}, expected at least 1")
         if not 1 <= spacing[0] <= spacing[1]:
             raise ValueError(f"spacing is {tuple(spacing)}, expected (least, largest) with 1 <= least <= largest")
         if spacing_per not in ("window", "object"):
@@ -157,9 +180,11 @@ class WindowsDataset(Dataset):
         self.manifest, self.split = manifest, split
         self.windows, self.frames, self.spacing, self.spacing_per = windows, frames, tuple(spacing), spacing_per
         self.seed, self.step_times = seed, step_times
+        self.clips_per_item = windows if clips_per_item is None else min(windows, clips_per_item)
+        self.motion, self.noise, self.shuffled = motion, noise, shuffled
         rows = manifest.rows(split)
-        self.posed = bool(manifest.posed[rows].any()) if poses is None else poses
-        if self.posed and not manifest.posed[rows].all():
+        self.posed = (motion is not None or bool(manifest.posed[rows].any())) if poses is None else poses
+        if self.posed and motion is None and not manifest.posed[rows].all():
             row = rows[~manifest.posed[rows]][0]
             raise ValueError(f"{manifest.file}: {manifest.path[row]} has no poses where others have, expected all or none "
                              "(poses=False leaves them out)")  # fmt: skip
@@ -175,6 +200,11 @@ class WindowsDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    @property
+    def told(self) -> bool:
+        """Whether the poses of items are anything else than the manifest's."""
+        return self.posed and (self.motion is not None or self.noise is not None or self.shuffled)
 
     @property
     def epoch(self) -> int:
@@ -210,10 +240,31 @@ class WindowsDataset(Dataset):
                 query = asked.flatten(0, 1).numpy()
                 poses = poses_at(windows, query)
             batch["poses"] = poses.to(torch.float32).unflatten(0, shape)
+            if self.motion is not None:
+                batch["trust"] = self._trust(windows, asked.flatten(0, 1).numpy(), poses, shape)
+            if self.shuffled:
+                for number, index in enumerate(indices):
+                    self._shuffle(batch, number, *(index if isinstance(index, tuple) else (self.epoch, int(index))))
         if windows[0].latents is not None:
             batch["latents"] = torch.from_numpy(np.stack([window.latents for window in windows])).float().unflatten(0, shape)
         batch["times"] = asked
         return batch
+
+    def _trust(self, windows: list[_Window], query: np.ndarray, poses: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Trust (B, N, N), N = V * S, between steps at `query` (W, S) seconds with poses (W, S, 4, 4) of W = B * V windows."""
+        frames = np.stack([bracket(window.times, wanted) for window, wanted in zip(windows, query, strict=True)])  # [W, S, 2]
+        rows = np.repeat([window.row for window in windows], query.shape[1]).reshape(shape[0], -1)
+        first, last = (frames[..., side].reshape(rows.shape) for side in (0, 1))
+        return self.motion.trust(rows, first, last, poses[..., :3, :3].reshape(*rows.shape, 3, 3))
+
+    def _shuffle(self, batch: dict[str, Tensor], number: int, epoch: int, index: int) -> None:
+        """Let the steps of item `number` of a batch, in place, change their poses (and the trust in them) among each other."""
+        sequence = np.random.SeedSequence((self.seed, epoch, index % len(self)), spawn_key=(2,))
+        poses = batch["poses"][number]
+        order = torch.from_numpy(np.random.Generator(np.random.PCG64(sequence)).permutation(poses.shape[:2].numel()))
+        batch["poses"][number] = poses.flatten(0, 1)[order].view_as(poses)
+        if "trust" in batch:
+            batch["trust"][number] = batch["trust"][number][order][:, order]
 
     def _stack(self, windows: list[_Window]) -> Tensor:
         """Frames (B * V, T, H, W, 3) of windows, in one copy."""
@@ -251,7 +302,7 @@ class WindowsDataset(Dataset):
             _Lost: For a clip that cannot be read.
             ValueError: For a clip that is too short.
         """
-        rows = rows[rng.permutation(len(rows))[: self.windows]]
+        rows = rows[rng.permutation(len(rows))[: self.clips_per_item]]
         low, high = self.spacing
         common = int(rng.integers(low, high + 1)) if self.spacing_per == "object" else None
         windows: dict[int, _Window] = {}
@@ -261,12 +312,15 @@ class WindowsDataset(Dataset):
                 with self.source.clip(row) as clip:
                     numbers = self._place(rng, row, len(clip), len(places), common)
                     pictures = clip.read(numbers.reshape(-1))
+                    poses = clip.poses if self.motion is None else self.motion.poses(row, len(clip))
+                    if self.noise is not None and poses is not None:
+                        poses = self.noise(row, poses)
             except VideoError as error:
                 raise _Lost(row, str(error)) from error
             pictures = pictures.reshape(*numbers.shape, *pictures.shape[1:])
             for place, mine, frames in zip(places, numbers, pictures, strict=True):
                 latents = None if clip.latents is None else clip.latents[mine]
-                windows[place] = _Window(row, mine, frames, clip.times, clip.poses, latents)
+                windows[place] = _Window(row, mine, frames, clip.times, poses, latents)
         return [windows[place] for place in range(self.windows)]
 
     def _place(self, rng: np.random.Generator, row: int, length: int, count: int, common: int | None) -> np.ndarray:
@@ -305,3 +359,11 @@ def poses_at(windows: Sequence[_Window], query: np.ndarray) -> Tensor:
         times = [pair[:, -1:] for pair in times]
     between = pose.interpolate(*(torch.from_numpy(np.stack(part)) for part in (times, pairs)), torch.from_numpy(query)[..., None])
     return between.squeeze(-3)
+
+
+def bracket(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Numbers (S, 2) of the frames at `times` (N,) before and after each of `wanted` (S,) seconds; twice the same one on it."""
+    last = len(times) - 1
+    before = np.searchsorted(times, wanted, side="right") - 1
+    after = np.searchsorted(times, wanted, side="left")
+    return np.stack([before, after], -1).clip(0, last)

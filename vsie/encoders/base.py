@@ -16,6 +16,10 @@ class Encoder(nn.Module):
     dim: int
     stride: int = 1
 
+    def raw(self, clip: Tensor) -> Tensor | None:
+        """What the backbone gives (B, S, features) before any head of ours; None where there is no such thing."""
+        return None
+
     def check(self, clip: Tensor) -> None:
         """Raise a ValueError unless `clip` is (B, 3, T, H, W) with T = 1 or T divisible by the stride."""
         if clip.dim() != 5 or clip.shape[1] != 3:

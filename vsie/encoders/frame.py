@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from einops import rearrange
@@ -17,7 +19,7 @@ class Frame(Encoder):
 
     Args:
         backbone: ``small`` (ours, for small frames and CPUs) or the name of any torchvision classification network.
-        weights: torchvision's name of pretrained weights (``DEFAULT``, ``IMAGENET1K_V1``), or null.
+        weights: torchvision's name of pretrained weights (``DEFAULT``, ``IMAGENET1K_V1``), a file (see `load_network`), or null.
         dim: Width of the latents; null keeps the backbone's own.
         mixing: Attention blocks over the steps of a clip. A clip of one frame passes them too, attending to itself.
         heads: Attention heads.
@@ -64,14 +66,18 @@ class Frame(Encoder):
             raise ValueError(f"encoder.framewise is {framewise}, expected a share of the latent from 0 to below 1")
         self.mixing = nn.ModuleList(Mixing(self.dim, heads, width=mixed) for _ in range(mixing))
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
+    def raw(self, clip: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> features of the backbone (B, T, features), before head and mixing."""
         self.check(clip)
         images = rearrange(clip, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         features = self.backbone((images - self.mean) / self.std)
         if features.dim() == 4:
             features = features.float().mean((2, 3))
-        latents = rearrange(self.head(features), "(b t) d -> b t d", b=len(clip))
+        return rearrange(features, "(b t) d -> b t d", b=len(clip))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
+        latents = self.head(self.raw(clip))
         for block in self.mixing:
             latents = block(latents)
         return latents
@@ -119,6 +125,9 @@ class Mixing(nn.Module):
         return latents + nn.functional.pad(update, (latents.shape[-1] - update.shape[-1], 0))
 
 
+CLASSIFIERS = ("fc", "classifier", "heads", "head")
+
+
 def torchvision_backbone(name: str, weights: str | None) -> tuple[nn.Module, int]:
     """A torchvision classification network without its classifier, and the width of its features.
 
@@ -132,15 +141,76 @@ def torchvision_backbone(name: str, weights: str | None) -> tuple[nn.Module, int
     known = models.list_models(module=models)
     if name not in known:
         raise ValueError(f"encoder.backbone {name!r} is not small nor a torchvision network{nearest(name, known)}")
-    try:
-        network = models.get_model(name, weights=weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"weights {weights!r} of torchvision's {name} could not be loaded ({error}); use weights=null, or "
-                         "put the file into torch.hub.get_dir()/checkpoints") from error  # fmt: skip
-    for attribute in ("fc", "classifier", "heads", "head"):
+    network = load_network(name, weights)
+    for attribute in CLASSIFIERS:
         if hasattr(network, attribute):
             linear = [layer for layer in getattr(network, attribute).modules() if isinstance(layer, nn.Linear)]
             if linear:
                 setattr(network, attribute, nn.Flatten(1))
                 return network, linear[0].in_features
     raise ValueError(f"torchvision's {name} ends in no linear classifier that vsie knows how to take off")
+
+
+def load_network(name: str, weights: str | None) -> nn.Module:
+    """A torchvision network, whole.
+
+    Args:
+        name: torchvision's.
+        weights: torchvision's name of weights, which are looked for in torch.hub's folder and then on the network; or a file: a
+            state dict of the network (.pth, .pt or .safetensors, no code in it is run), whose classifier may be missing or of
+            other classes; or null.
+
+    Raises:
+        ValueError: The weights cannot be had or are of another network; the message says what to do.
+    """
+    from torchvision import models
+
+    if weights and (Path(weights).is_file() or Path(weights).suffix in (".pth", ".pt", ".safetensors")):
+        network = models.get_model(name, weights=None)
+        load_state(network, Path(weights), optional=CLASSIFIERS)
+        return network
+    try:
+        return models.get_model(name, weights=weights)
+    except (OSError, ValueError, KeyError) as error:
+        where = f"{torch.hub.get_dir()}/checkpoints"
+        raise ValueError(f"weights {weights!r} of torchvision's {name} could not be loaded ({error}); use weights=null, give a "
+                         f"file of a state dict, or put torchvision's file into {where}") from error  # fmt: skip
+
+
+def load_state(network: nn.Module, file: Path, *, optional: tuple[str, ...] = ()) -> None:
+    """Load a state dict from a file, never running code in it.
+
+    Args:
+        network: What it is loaded into.
+        file: A state dict, or a dict that holds one as ``state_dict``, ``model_state`` or ``model``.
+        optional: Modules whose tensors may be missing or have another shape.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no state dict, or one of another network; tensors that do not fit are named.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not there (weights=)")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and safetensors each have errors of their own
+        raise ValueError(f"{file} is not a readable state dict ({' '.join(str(error).split())[:200]})") from None
+    for key in ("state_dict", "model_state", "model"):
+        state = state[key] if isinstance(state, Mapping) and isinstance(state.get(key), Mapping) else state
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{file} holds {type(state).__name__}, expected a state dict: names and tensors")
+    own = network.state_dict()
+    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    wrong = [f"{name} is {tuple(value.shape)}, expected {tuple(own[name].shape)}" if name in own else f"{name} is left over"
+             for name, value in state.items() if name not in fits]  # fmt: skip
+    wrong += [f"{name} is missing" for name in own if name not in state]
+    wrong = [text for text in wrong if not text.startswith(tuple(f"{name}." for name in optional))]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"{file} holds weights of another network than {type(network).__name__}: {'; '.join(wrong[:3])}{more}")
+    network.load_state_dict({**own, **fits})

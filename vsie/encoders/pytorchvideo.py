@@ -6,11 +6,14 @@ breaks since torchvision 0.17) nor its iterable data set (wrong counts with work
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from vsie.encoders.base import Encoder
+from vsie.encoders.frame import load_state
 
 X3D = {"x3d_xs": dict(depth_factor=2.2), "x3d_s": dict(depth_factor=2.2), "x3d_m": dict(depth_factor=2.2),
        "x3d_l": dict(depth_factor=5.0)}  # fmt: skip
@@ -44,8 +47,7 @@ class PyTorchVideo(Encoder):
 
             network = create_resnet()
         if weights:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-            network.load_state_dict(state.get("model_state", state))
+            load_state(network, Path(weights), optional=(f"blocks.{len(network.blocks) - 1}",))
         self.backbone = nn.Sequential(*network.blocks[:-1])
         with torch.no_grad():
             features = self.backbone.eval()(torch.zeros(1, 3, 1, 64, 64)).shape[1]
@@ -55,8 +57,11 @@ class PyTorchVideo(Encoder):
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
+        return self.head(self.raw(clip))
+
+    def raw(self, clip: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> features of the backbone (B, T, features), before the head."""
         self.check(clip)
         features = self.backbone((clip - MEAN) / STD).float().mean((3, 4))  # [B, C, T']
         features = nn.functional.adaptive_avg_pool1d(features, self.steps(clip.shape[2]))
-        return self.head(rearrange(features, "b c s -> b s c"))
-
+        return rearrange(features, "b c s -> b s c")

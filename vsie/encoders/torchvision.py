@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vsie.encoders.base import Encoder
+from vsie.encoders.frame import load_network
 
 STRIDES = {"r3d_18": 8, "mc3_18": 1, "r2plus1d_18": 8, "s3d": 8}
 
@@ -16,19 +17,17 @@ class TorchVision(Encoder):
 
     Args:
         backbone: One of r3d_18, mc3_18, r2plus1d_18, s3d.
-        weights: torchvision's name of pretrained weights (``DEFAULT``, ``KINETICS400_V1``), or null.
+        weights: torchvision's name of pretrained weights (``DEFAULT``, ``KINETICS400_V1``), a file of a state dict, or null.
         dim: Width of the latents; null keeps the backbone's own.
     """
 
     def __init__(self, *, backbone: str = "r3d_18", weights: str | None = None, dim: int | None = None) -> None:
         super().__init__()
-        from torchvision import models
-
         from vsie.components import nearest
 
         if backbone not in STRIDES:
             raise ValueError(f"encoder.backbone {backbone!r} is not one of {', '.join(STRIDES)}{nearest(backbone, STRIDES)}")
-        network = models.get_model(backbone, weights=weights)
+        network = load_network(backbone, weights)
         if backbone == "s3d":
             self.backbone, features = network.features, network.classifier[1].in_channels
         else:
@@ -41,6 +40,10 @@ class TorchVision(Encoder):
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> latents (B, T / stride, dim). A still is held for one stride."""
+        return self.head(self.raw(clip))
+
+    def raw(self, clip: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> features of the backbone (B, T / stride, features), before the head."""
         self.check(clip)
         frames = clip.shape[2]
         clip = (clip - self.mean) / self.std
@@ -48,4 +51,4 @@ class TorchVision(Encoder):
             clip = clip.expand(-1, -1, max(self.stride, 2), -1, -1)
         features = self.backbone(clip).float().mean((3, 4))  # [B, C, S]
         features = nn.functional.adaptive_avg_pool1d(features, self.steps(frames))
-        return self.head(rearrange(features, "b c s -> b s c"))
+        return rearrange(features, "b c s -> b s c")

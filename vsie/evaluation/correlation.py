@@ -20,9 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsie.evaluation import bootstrap
-from vsie.evaluation.lie import move
+from vsie.evaluation import blocks, bootstrap
+from vsie.evaluation.lie import move, pictures
 from vsie.evaluation.moments import derangement
+
+PICTURES, LAYERS = 96, 6
+FLOATS = 2**24  # of maps held at once, each three times and in float64: 400 MB
+SMALLEST = 4  # positions along a side
 
 
 @dataclass(frozen=True)
@@ -130,3 +134,39 @@ def _strangers(objects: np.ndarray, seed: int) -> np.ndarray:
         order[same] = rng.integers(len(objects), size=int(same.sum()))
         same = objects[order] == objects
     return order
+
+
+def protocol(task) -> None:
+    """For `suite`: ``correlation/{equivariance,invariance}@<motion>/<block>`` of the maps of up to six blocks of the backbone,
+    for a shift by a sixteenth of the image and a turn by 10 degrees; ``/raw`` and ``/null`` beside the first.
+    """
+    chosen = {} if task.live is None else blocks.of_encoder(task.live.encoder, most=LAYERS)
+    chosen = {name: module for name, module in chosen.items() if name.startswith("backbone")}
+    if not chosen:
+        task.result.notes.append("correlation skipped: it needs an encoder with blocks that can be looked into")
+        return
+    images, clips = pictures(task.live.test, PICTURES)
+    motions = {"translation_x": images.shape[-1] / 16, "rotation": np.pi / 18}
+    for name, module in chosen.items():
+        taps = blocks.Taps(task.live.encoder, {name: module})
+
+        def maps(batch: Tensor, taps: blocks.Taps = taps, name: str = name) -> Tensor:
+            return taps(batch[:, :, None])[name]
+
+        shape = maps(images[:1]).shape
+        if len(shape) != 4 or min(shape[2:]) < SMALLEST:
+            continue  # a map of a few positions has nothing to move
+        count = int(min(len(images), max(16, FLOATS // (shape[1] * shape[2] * shape[3]))))
+        some = np.unique(np.linspace(0, len(images) - 1, count).round().astype(int))
+        for motion, amount in motions.items():
+            task.bar.set_postfix_str(f"correlation, {name}, {motion}")
+            try:
+                found = correlation(maps, images[some], motion, amount, task.test.objects[clips[some]], batch=16, seed=task.seed)
+            except ValueError as error:
+                task.result.notes.append(f"correlation of {name} skipped: {error}")
+                break
+            task.result.add(
+                f"correlation/equivariance@{motion}/{name}", found.equivariance, found.equivariance_interval,
+                raw=found.raw, null=found.null,
+            )  # fmt: skip
+            task.result.add(f"correlation/invariance@{motion}/{name}", found.invariance, found.invariance_interval)

@@ -6,7 +6,7 @@ classification is asked of single frames and tracking of whole clips.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,7 +74,8 @@ class Features:
         objects: (N,) int64 id of the object; several clips may show one object.
         clips: (N,) number of the clip within its object.
         paths: N paths.
-        invariant_dim: The first so many of the D dimensions are the invariant part, the rest the equivariant part.
+        invariant_dim: The first so many of the D dimensions are the invariant part, the rest the equivariant part; 0
+            where the latent has no split.
         latents: (N, F, L) what the scene was drawn from beside the pose (hues in turns, angles in radians), or None.
         latent_names: L names, such as ``floor_hue``.
         frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view
@@ -150,10 +151,10 @@ class Features:
         return values if np.isfinite(values).all() else None
 
     def parts(self) -> tuple[str, ...]:
-        """The parts that have at least one dimension."""
-        dims = self.image.shape[-1]
-        kept = {"inv": self.invariant_dim > 0, "equi": self.invariant_dim < dims, "all": True}
-        return tuple(name for name in PARTS if kept[name])
+        """The parts that have at least one dimension; of a latent without a split only ``all``."""
+        if self.invariant_dim == self.image.shape[-1]:
+            return "inv", "all"
+        return PARTS if self.invariant_dim else ("all",)
 
     def views(self, cap: int | None = None) -> list[np.ndarray]:
         """Per object the indices of its frames among all N * F, evenly thinned to at most `cap`; objects in sorted order."""
@@ -164,6 +165,25 @@ class Features:
         if cap is None:
             return groups
         return [group[np.linspace(0, len(group) - 1, min(cap, len(group))).round().astype(int)] for group in groups]
+
+
+@dataclass(frozen=True)
+class Live:
+    """The encoder beside its features, for measures that have to look again: at moved pictures, between layers, at small turns.
+
+    Attributes:
+        encoder: `vsie.encoders.base.Encoder`, on the CPU and in eval mode.
+        train: ``train[i]["frames"]`` is clip i of the train features, (F, H, W, 3) uint8.
+        test: The same of the test features.
+        window: How many frames of a clip the encoder sees together, and the largest number of frames between two of them.
+        turns: Gives renderings of objects that turn a little (`vsie.render.turns.Turns`); None where there are none.
+    """
+
+    encoder: torch.nn.Module
+    train: Sequence
+    test: Sequence
+    window: tuple[int, int]
+    turns: Callable[[], object] | None = None
 
 
 def check_scorable(features: Features, name: str) -> None:

@@ -65,8 +65,11 @@ class Conditional:
 
 def ridge(xx: Tensor, xy: Tensor, strength: float = RIDGE) -> Tensor:
     """The map (d, e) that minimises |y - A^T x|^2 + lambda |A|^2 with lambda = strength tr(xx) / d, from covariances."""
-    penalty = strength * xx.diagonal().mean()
-    return torch.linalg.solve(xx + penalty * torch.eye(len(xx), dtype=xx.dtype), xy)
+    regular = xx + strength * xx.diagonal().mean() * torch.eye(len(xx), dtype=xx.dtype)
+    factor, failed = torch.linalg.cholesky_ex(regular)
+    if int(failed):  # not positive within rounding: a covariance of nothing, or of numbers far apart in size
+        return torch.linalg.lstsq(regular, xy, driver="gelsd").solution
+    return torch.cholesky_solve(xy, factor)
 
 
 def fit(moments: Moments, *, name: str = "the representation") -> Maps:
@@ -81,8 +84,9 @@ def fit(moments: Moments, *, name: str = "the representation") -> Maps:
         scorable_rank(moments.xx, moments.mean_x, f"{name} (source)"),
         scorable_rank(moments.yy, moments.mean_y, f"{name} (target)"),
     )
-    u, _, vt = torch.linalg.svd(moments.xy)
-    return Maps((moments.mean_x, moments.mean_y), u @ vt, ridge(moments.xx, moments.xy), ranks)
+    cross = moments.xy
+    u, _, vt = torch.linalg.svd(cross)
+    return Maps((moments.mean_x, moments.mean_y), u @ vt, ridge(moments.xx, cross), ranks)
 
 
 def object_sums(maps: Maps, x: Tensor, y: Tensor, objects: np.ndarray) -> np.ndarray:
@@ -223,7 +227,9 @@ def _relative(difference: Tensor, whole: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def group_law(steering: Steering, latents: Tensor, first: Tensor, second: Tensor) -> dict[str, float]:
+def group_law(
+    steering: Steering, latents: Tensor, first: Tensor, second: Tensor, objects: np.ndarray | None = None, *, seed: int = 0
+) -> dict[str, float]:
     """Defects of a learned predictor rho as a group action, each a mean of |difference| / |z| over latents.
 
     A predictor that was trained by cosine owes no length: its outputs are normalised before they are compared. A predictor that
@@ -234,11 +240,14 @@ def group_law(steering: Steering, latents: Tensor, first: Tensor, second: Tensor
         latents: (N, d) of the equivariant part.
         first: (N, 4, 4) deltas, in the predictor's frame.
         second: (N, 4, 4) deltas that follow.
+        objects: (N,) object of each latent, for the intervals; None: each its own.
+        seed: Of the resamples.
 
     Returns:
         ``group_law``: |rho(g2) rho(g1) z - rho(g2 after g1) z|, ``inverse``: |rho(g^-1) rho(g) z - z|, ``neutral``:
-        |rho(1) z - z|, ``motion``: |rho(g1) z - z|, ``group_law_null``: the composed prediction against that of another
-        motion.
+        |rho(1) z - z|, ``motion``: |rho(g1) z - z|; ``group_law_null``: the composed prediction against that of another
+        motion, ``inverse_null``: taken back by the inverse of another motion; of each ``<name>/low`` and ``<name>/high``, 95 %
+        over objects.
     """
     embedded = steering.embed(latents)
     finish = torch.nn.functional.normalize if steering.similarity == "cosine" else torch.nn.Identity()
@@ -250,12 +259,16 @@ def group_law(steering: Steering, latents: Tensor, first: Tensor, second: Tensor
     back = finish(steer(steering, moved, pose.inverse(first).to(latents.dtype)))
     still = finish(steer(steering, embedded, torch.eye(4, dtype=latents.dtype).expand(len(latents), 4, 4)))
     other = finish(steer(steering, embedded, composed.roll(1, 0).to(latents.dtype)))
+    astray = finish(steer(steering, moved, pose.inverse(first.roll(1, 0)).to(latents.dtype)))
     z, moved = finish(embedded), finish(moved)
-    return {
-        "group_law": float(_relative(twice - once, z).mean()), "inverse": float(_relative(back - z, z).mean()),
-        "neutral": float(_relative(still - z, z).mean()), "motion": float(_relative(moved - z, z).mean()),
-        "group_law_null": float(_relative(twice - other, z).mean()),
-    }  # fmt: skip
+    differences = {"group_law": twice - once, "inverse": back - z, "neutral": still - z, "motion": moved - z,
+                   "group_law_null": twice - other, "inverse_null": astray - z}  # fmt: skip
+    objects, found = np.arange(len(latents)) if objects is None else objects, {}
+    for name, difference in differences.items():
+        defects = _relative(difference, z).double().numpy()
+        found[name] = float(defects.mean())
+        found[f"{name}/low"], found[f"{name}/high"] = bootstrap.mean_interval(defects, objects, seed=seed)
+    return found
 
 
 def orbit_share(latents: Tensor, objects: np.ndarray, *, name: str = "the representation", seed: int = 0) -> dict[str, float]:
@@ -418,7 +431,8 @@ def protocol(task) -> None:
             if task.random_init is not None:
                 a, b = (rows_of(features, part) for features in task.random_init)
                 sets = tuple(tuple(z[i] for i in index) for z, index in ((a, pairs.train), (b, pairs.test)))
-                beside = ladder(*sets, pairs.objects, name=f"part {part} of random_init", seed=task.seed).scores
+                maps = fit(Moments.of(*sets[0]), name=f"part {part} of random_init")
+                beside = {key: float(value) for key, value in rungs(object_sums(maps, *sets[1], pairs.objects).sum(0)).items()}
             for rung in RUNGS:
                 extra = {"null": found.nulls[rung]} | ({"random_init": beside[rung]} if beside else {})
                 result.add(f"ladder/{rung}@{pairs.name}/{part}", found.scores[rung], found.intervals[rung], **extra)
@@ -434,10 +448,14 @@ def protocol(task) -> None:
         )
         result.samples[f"ladder/orbit_share/{part}"] = Sample("share", orbit_sums(u, objects), np.unique(objects))
     part = getattr(task.steering, "part", "equi")
+    if task.steering is None:
+        result.notes.append("ladder: group-law and inverse defects skipped: there is no predictor")
     if task.steering is not None and part in task.test.parts():
         source, _, motion = mixed[1]
         some = torch.randperm(len(source), generator=generator)[:2000]
-        defects = group_law(task.steering, rows_of(task.test, part)[source[some]], motion[some], motion[some.roll(1)])
-        for name, value in defects.items():
-            if name != "group_law_null":
-                result.add(f"ladder/{name}", value, **({"null": defects["group_law_null"]} if name == "group_law" else {}))
+        shown = rows_of(task.test, part)[source[some]]
+        own = objects[source[some].numpy()]
+        defects = group_law(task.steering, shown, motion[some], motion[some.roll(1)], own, seed=task.seed)
+        for name in ("group_law", "inverse", "neutral", "motion"):
+            beside = {"null": defects[f"{name}_null"]} if f"{name}_null" in defects else {}
+            result.add(f"ladder/{name}", defects[name], (defects[f"{name}/low"], defects[f"{name}/high"]), **beside)

@@ -188,8 +188,10 @@ def matrix(
 
 def protocol(task) -> None:
     """For `suite`: the keys of `Matrix.metrics`."""
+    if task.raw is None:
+        task.result.notes.append("leakage: no row of the raw backbone: there is none apart from the latent, or it is not known")
     found = matrix(
-        of_task(task), task.train, task.test, random_init=task.random_init, seed=task.seed,
+        of_task(task), task.train, task.test, raw=task.raw, random_init=task.random_init, seed=task.seed,
         rows_done=lambda row: task.bar.set_postfix_str(f"leakage, {row} done"),
     )  # fmt: skip
     values, intervals = found.metrics()

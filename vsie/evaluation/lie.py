@@ -15,19 +15,22 @@ it, never rank networks by it alone. `relative` divides by the variance of the f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from vsie import pose
-from vsie.evaluation import bootstrap
-from vsie.evaluation.inputs import Steering
+from vsie.evaluation import blocks, bootstrap
+from vsie.evaluation.inputs import Features, Steering
 from vsie.evaluation.ladder import rows_of, steer
 from vsie.evaluation.steering import Identity
 
+PICTURES = 128  # test frames that are moved in the plane
+BLOCKS, BLOCK_PICTURES, BLOCK_MOTIONS = 6, 32, ("translation_x", "rotation")  # maps are many times the size of a latent
 MOTIONS = ("translation_x", "translation_y", "rotation", "scale", "shear_x", "shear_y")
 # Far from half a pixel: the two ends would be whole pixels apart, and any convolution would look exactly equivariant.
 STEPS = {"translation_x": 0.1, "translation_y": 0.1, "rotation": 0.01, "scale": 0.01, "shear_x": 0.01, "shear_y": 0.01}
@@ -136,10 +139,10 @@ class Lie:
 
 
 def derivative(
-    function: Callable[[Tensor], Tensor], images: Tensor, motion: str, *, method: str = "central", step: float | None = None,
-    periodic: bool = False, moved_back: bool | None = None,
-) -> Tensor:  # fmt: skip
-    """L f of images (B, C, H, W): as f's output, (B, d) or (B, c, h, w).
+    function: Callable[[Tensor], Tensor | dict[str, Tensor]], images: Tensor, motion: str, *, method: str = "central",
+    step: float | None = None, periodic: bool = False, moved_back: bool | None = None,
+) -> Tensor | dict[str, Tensor]:  # fmt: skip
+    """L f of images (B, C, H, W): as f's output, (B, d) or (B, c, h, w), or several of them by name.
 
     Args:
         function: f, on a batch.
@@ -159,10 +162,12 @@ def derivative(
         raise ValueError(f"motion is {motion!r}, expected one of {', '.join(MOTIONS)}")
     reference = tuple(images.shape[-2:])
 
-    def whole(t: Tensor) -> Tensor:
-        output = function(move(images, motion, t, periodic=periodic))
-        back = output.ndim == 4 if moved_back is None else moved_back
-        return move(output, motion, -t, periodic=periodic, reference=reference) if back else output
+    def whole(t: Tensor) -> Tensor | dict[str, Tensor]:
+        def returned(output: Tensor) -> Tensor:
+            back = output.ndim == 4 if moved_back is None else moved_back
+            return move(output, motion, -t, periodic=periodic, reference=reference) if back else output
+
+        return tree_map(returned, function(move(images, motion, t, periodic=periodic)))
 
     zero = torch.zeros((), dtype=images.dtype, device=images.device)
     if method == "forward":
@@ -170,18 +175,23 @@ def derivative(
     if method != "central":
         raise ValueError(f"method is {method!r}, expected central or forward")
     step = STEPS[motion] if step is None else step
-    return (whole(zero + step) - whole(zero - step)) / (2 * step)
+    return tree_map(lambda after, before: (after - before) / (2 * step), whole(zero + step), whole(zero - step))
+
+
+def lie(function: Callable[[Tensor], Tensor], images: Tensor, motion: str, objects: np.ndarray | None = None, **options) -> Lie:
+    """`lies` of one function of images (B, C, H, W), with its options."""
+    return lies(lambda batch: {"the features": function(batch)}, images, motion, objects, **options)["the features"]
 
 
 @torch.no_grad()
-def lie(
-    function: Callable[[Tensor], Tensor], images: Tensor, motion: str, objects: np.ndarray | None = None, *,
+def lies(
+    function: Callable[[Tensor], dict[str, Tensor]], images: Tensor, motion: str, objects: np.ndarray | None = None, *,
     method: str = "central", step: float | None = None, periodic: bool = False, batch: int = 64, seed: int = 0,
-) -> Lie:  # fmt: skip
-    """LEE of a motion over images, in batches.
+) -> dict[str, Lie]:  # fmt: skip
+    """LEE of a motion over images, in batches, for several functions that are evaluated together, such as layers or parts.
 
     Args:
-        function: f, on a batch of images.
+        function: On a batch of images; gives (B, d) or (B, c, h, w) by name.
         images: (B, C, H, W) float.
         motion: One of `MOTIONS`.
         objects: (B,) object of each image, for the interval; None: each its own.
@@ -192,35 +202,38 @@ def lie(
         seed: Of the resamples.
 
     Raises:
-        ValueError: The features do not vary over the images: a constant has no derivative worth a number.
+        ValueError: Features do not vary over the images: a constant has no derivative worth a number.
     """
-    values, gradients, sums = [], [], 0.0
-    count = 0
-    shift = None
+    values: dict[str, list[Tensor]] = {}
+    shifts: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    gradients = []
     for first in range(0, len(images), batch):
         part = images[first : first + batch]
-        slope = derivative(function, part, motion, method=method, step=step, periodic=periodic)
-        values.append(slope.flatten(1).double().square().mean(1))
-        own = derivative(lambda x: x, part, motion, method=method, step=step, periodic=periodic, moved_back=False)
+        options = {"method": method, "step": step, "periodic": periodic}
+        for name, slope in derivative(function, part, motion, **options).items():
+            values.setdefault(name, []).append(slope.flatten(1).double().square().mean(1))
+        own = derivative(lambda x: x, part, motion, moved_back=False, **options)
         gradients.append(own.flatten(1).double().square().mean(1))
-        output = function(part).double()
-        output = output.transpose(0, 1).flatten(1) if output.ndim == 4 else output.mT  # features by observations
-        shift = output.mean(1, keepdim=True) if shift is None else shift
-        sums = sums + torch.stack([(output - shift).sum(1), (output - shift).square().sum(1)])
-        count += output.shape[1]
-    values, gradients = torch.cat(values), torch.cat(gradients)
-    variance = float((sums[1] / count - (sums[0] / count).square()).mean())
-    if variance <= 1e-12 * max(1.0, float(shift.square().max())):
-        raise ValueError(
-            f"the features have collapsed: they do not vary over the {len(images)} images; there is nothing to score"
-        )
+        for name, output in function(part).items():
+            output = output.double()
+            output = output.transpose(0, 1).flatten(1) if output.ndim == 4 else output.mT  # features by observations
+            shift = shifts.setdefault(name, output.mean(1, keepdim=True))
+            sums[name] = sums.get(name, 0.0) + torch.stack([(output - shift).sum(1), (output - shift).square().sum(1)])
+            counts[name] = counts.get(name, 0) + output.shape[1]
+    gain = float(torch.cat(gradients).mean())
     objects = np.arange(len(images)) if objects is None else objects
-    lee = float(values.mean())
-    gain = float(gradients.mean())
-    return Lie(
-        lee, bootstrap.mean_interval(values.numpy(), objects, seed=seed), lee / variance,
-        lee / gain if gain > 0 else float("nan"), values.numpy(),
-    )  # fmt: skip
+    found = {}
+    for name, pieces in values.items():
+        own, count = torch.cat(pieces), counts[name]
+        variance = float((sums[name][1] / count - (sums[name][0] / count).square()).mean())
+        if variance <= 1e-12 * max(1.0, float(shifts[name].square().max())):
+            raise ValueError(f"{name} have collapsed: they do not vary over the {len(images)} images; there is nothing to score")
+        lee = float(own.mean())
+        interval = bootstrap.mean_interval(own.numpy(), objects, seed=seed)
+        found[name] = Lie(lee, interval, lee / variance, lee / gain if gain > 0 else float("nan"), own.numpy())
+    return found
 
 
 @dataclass(frozen=True)
@@ -288,13 +301,43 @@ def out_of_plane(
     return OutOfPlane(lee, unmoved, ratio, interval, lee / variance, float(torch.rad2deg(angle).median()))
 
 
+def pictures(clips: Sequence, count: int, *, with_numbers: bool = False) -> tuple:
+    """Single frames (n, 3, H, W) in [0, 1] of `Live.train` or `Live.test`, one of each of at most `count` evenly chosen clips,
+    and these clips' numbers (n,); `with_numbers` also the frames' numbers (n,) in their clips."""
+    rows = np.unique(np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int))
+    frames, numbers = [], np.zeros(len(rows), int)
+    for place, row in enumerate(rows):
+        whole = torch.as_tensor(clips[int(row)]["frames"])
+        numbers[place] = (place * 7919) % len(whole)  # not always the first of a clip
+        frames.append(whole[numbers[place]])
+    images = torch.stack(frames).permute(0, 3, 1, 2).float() / 255
+    return (images, rows, numbers) if with_numbers else (images, rows)
+
+
+def by_part(latents: Tensor, features: Features) -> dict[str, Tensor]:
+    """Latents (n, D) by the parts of the features."""
+    edge = features.invariant_dim
+    spans = {"inv": slice(0, edge), "equi": slice(edge, None), "all": slice(None)}
+    return {part: latents[..., spans[part]] for part in features.parts()}
+
+
 def protocol(task) -> None:
-    """For `suite`: ``lie/{out_of_plane,relative,unmoved,ratio,angle_deg}`` of three consecutive frames of the test clips, by the
-    predictor (the identity where there is none). The in-plane motions need the images: see `lie`.
+    """For `suite`: three kinds of motion.
+
+    In the plane, of single test frames encoded alone, nothing moved back (0: invariant): ``lie/plane/<motion>/<part>`` with
+    ``/relative`` and ``/gain`` beside it; of the maps of the backbone's blocks, moved back (0: equivariant):
+    ``lie/block/<motion>/<block>`` with ``/relative``. Out of the plane, by the predictor (the identity where there is none):
+    ``lie/{out_of_plane,relative,unmoved,ratio,angle_deg}`` of three consecutive frames of the test clips, and
+    ``lie/rendered/{...}`` of objects rendered at small turns; of these also ``lie/rendered/relative/<part>``, unmoved.
     """
+    if task.live is None:
+        task.result.notes.append("lie: the plane and small rendered turns are skipped: they need the encoder, not its features")
+    else:
+        _in_plane(task)
+        _rendered(task)
     part = getattr(task.steering, "part", "equi")
     if part not in task.test.parts() or task.test.frames < 3:
-        task.result.notes.append("lie skipped: it needs an equivariant part and clips of three frames")
+        task.result.notes.append("lie skipped: consecutive frames need an equivariant part and clips of three frames")
         return
     rows = rows_of(task.test, part).view(len(task.test.poses), task.test.frames, -1)
     poses = torch.from_numpy(np.ascontiguousarray(task.test.poses, dtype=np.float64))
@@ -303,12 +346,76 @@ def protocol(task) -> None:
     before, middle, after = (rows[:, view][turns] for view in views)
     objects = np.repeat(task.test.objects, task.test.frames - 2)[turns.flatten().numpy()]
     if len(np.unique(objects)) < 2:
-        task.result.notes.append("lie skipped: fewer than two test objects turn")
+        task.result.notes.append("lie skipped: fewer than two test objects turn from frame to frame")
         return
     steering = task.steering if task.steering is not None else Identity(frame=task.frame)
     found = out_of_plane(steering, before, after, middle, tuple(poses[:, view][turns] for view in views), objects, seed=task.seed)
-    task.result.add("lie/out_of_plane", found.lee)
-    task.result.add("lie/unmoved", found.unmoved)
-    task.result.add("lie/relative", found.relative)
-    task.result.add("lie/ratio", found.ratio, found.interval, floor=1.0)
-    task.result.add("lie/angle_deg", found.angle_deg)
+    _note(task, "lie", found)
+
+
+def _note(task, prefix: str, found: OutOfPlane) -> None:
+    task.result.add(f"{prefix}/out_of_plane", found.lee)
+    task.result.add(f"{prefix}/unmoved", found.unmoved)
+    task.result.add(f"{prefix}/relative", found.relative)
+    task.result.add(f"{prefix}/ratio", found.ratio, found.interval, floor=1.0)
+    task.result.add(f"{prefix}/angle_deg", found.angle_deg)
+
+
+def _in_plane(task) -> None:
+    images, clips = pictures(task.live.test, PICTURES)
+    objects = task.test.objects[clips]
+
+    def function(batch: Tensor) -> dict[str, Tensor]:
+        return by_part(task.live.encoder(batch[:, :, None])[:, 0].float(), task.test)
+
+    for motion in MOTIONS:
+        task.bar.set_postfix_str(f"lie, {motion}")
+        try:
+            found = lies(function, images, motion, objects, seed=task.seed)
+        except ValueError as error:
+            task.result.notes.append(f"lie in the plane skipped: {error}")
+            return
+        for part, own in found.items():
+            task.result.add(f"lie/plane/{motion}/{part}", own.lee, own.interval, relative=own.relative, gain=own.gain)
+    chosen = blocks.of_encoder(task.live.encoder, most=BLOCKS)
+    taps = blocks.Taps(task.live.encoder, {name: block for name, block in chosen.items() if name.startswith("backbone")})
+
+    def maps(batch: Tensor) -> dict[str, Tensor]:
+        return {name: values for name, values in taps(batch[:, :, None]).items() if values.ndim == 4}
+
+    for motion in BLOCK_MOTIONS if taps.chosen else ():
+        task.bar.set_postfix_str(f"lie of blocks, {motion}")
+        try:
+            found = lies(maps, images[:BLOCK_PICTURES], motion, objects[:BLOCK_PICTURES], batch=8, seed=task.seed)
+        except ValueError as error:
+            task.result.notes.append(f"lie of blocks skipped: {error}")
+            return
+        for name, own in found.items():
+            task.result.add(f"lie/block/{motion}/{name}", own.lee, own.interval, relative=own.relative)
+
+
+def _rendered(task) -> None:
+    turns = task.live.turns() if task.live.turns is not None else None
+    if turns is None:
+        task.result.notes.append("lie of small rendered turns skipped: the data are not vsie's own renderings")
+        return
+    task.bar.set_postfix_str("lie, rendered turns")
+    count = turns.images.shape[:2]
+    frames = torch.from_numpy(turns.images).flatten(0, 1)
+    pieces = [task.live.encoder((part.permute(0, 3, 1, 2).float() / 255)[:, :, None])[:, 0].float() for part in frames.split(64)]
+    latents = torch.cat(pieces).unflatten(0, count)
+    poses = tuple(torch.from_numpy(turns.poses).unbind(1))
+    parts = by_part(latents, task.test)
+    still = Identity(frame=task.frame)
+    try:
+        for part, values in parts.items():
+            before, middle, after = values.unbind(1)
+            found = out_of_plane(still, before, after, middle, poses, turns.objects, seed=task.seed)
+            task.result.add(f"lie/rendered/relative/{part}", found.relative)
+        part = getattr(task.steering, "part", "equi")
+        if part in parts:
+            before, middle, after = parts[part].unbind(1)
+            steering = task.steering if task.steering is not None else still
+            _note(task, "lie/rendered", out_of_plane(steering, before, after, middle, poses, turns.objects, seed=task.seed))
+    except ValueError as error:
+        task.result.notes.append(f"lie of small rendered turns skipped: {error}")

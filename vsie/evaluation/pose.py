@@ -105,10 +105,14 @@ class Targets:
 
     def numbers(self, source: Tensor, target: Tensor) -> Tensor:
         """What the 13 outputs should be, (..., 13): vec R and the signed relative quaternion."""
-        relative = self.rotations(source, target)
-        quaternion = pose.canonical(pose.to_quaternion(relative))
-        scalar = (self.quaternions[source] * self.quaternions[target]).sum(-1, keepdim=True)
-        return torch.cat([relative.flatten(-2), torch.where(scalar < 0, -quaternion, quaternion)], -1)
+        rotation = self.poses[..., :3, :3]
+        first, second = rotation[source], rotation[target]
+        relative = first.mT @ second if self.frame == "body" else second @ first.mT
+        # the product of the signed quaternions has their scalar product as its w, and with it the sign
+        (a, u), (b, v) = ((q[..., 3:], q[..., :3]) for q in (self.quaternions[source], self.quaternions[target]))
+        cross = torch.linalg.cross(v, u) if self.frame == "body" else torch.linalg.cross(u, v)
+        quaternion = torch.cat([a * v - b * u + cross, a * b + (u * v).sum(-1, keepdim=True)], -1)
+        return torch.cat([relative.flatten(-2), quaternion], -1)
 
 
 def fit(

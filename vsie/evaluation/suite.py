@@ -7,7 +7,7 @@ pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<
 or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
 
 More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage,
-cleaned, single, dci, erasure, lie.
+cleaned, single, dci, erasure, lie, correlation, layers, position (the last four look at pictures too, through `Live`).
 
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
 Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +35,7 @@ from vsie import evaluation
 from vsie import pose as geometry
 from vsie.eraser import Eraser
 from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, released, rotations, steering, tracking, views
-from vsie.evaluation.inputs import Features, Steering, check_scorable, part_of
+from vsie.evaluation.inputs import Features, Live, Steering, check_scorable, part_of
 from vsie.evaluation.paired import Sample, of_items
 
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
@@ -54,7 +55,9 @@ class Result:
             ``tracking/<tracker>/curve`` (F - 1,) drift with horizon, ``tracking/<tracker>/trust`` (B, F, F).
         notes: Lines about what was left out and why.
         erasers: By name, fitted on the train frames of all of the latent.
+        seconds: CPU seconds of this process by protocol; what two protocols share counts for the first.
         samples: What scores are made of, per held-out object: differences between runs are resampled from them.
+        truth: What tracks are drawn against.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -62,7 +65,9 @@ class Result:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     erasers: dict[str, Eraser] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     samples: dict[str, Sample] = field(default_factory=dict)
+    truth: str = "truth"
 
     def add(self, key: str, value: float, interval: tuple[float, float] | None = None, **beside: float) -> None:
         """Note a measure, its interval, and what stands beside it (``floor=``, ``identity=``, ``random_init=``)."""
@@ -93,6 +98,8 @@ class _Task:
     device: torch.device | str = "cpu"
     probed: Features | None = None
     epochs: int = released.EPOCHS
+    raw: tuple[Features, Features] | None = None
+    live: Live | None = None
 
     def targets(self) -> tuple[pose.Targets, pose.Targets]:
         """Of the train and the test frames."""
@@ -154,6 +161,8 @@ def evaluate(
     steering: Steering | None = None,
     training_deltas: np.ndarray | torch.Tensor | None = None,
     random_init: tuple[Features, Features] | None = None,
+    raw: tuple[Features, Features] | None = None,
+    live: Live | None = None,
     protocols: Sequence[str] = DEFAULT,
     compat: str | None = None,
     probed: Features | None = None,
@@ -173,6 +182,8 @@ def evaluate(
         training_deltas: (M, 4, 4) or (M, 3, 3) deltas seen in training, in `frame`: the span that inversion searches; None
             takes those between the train frames of an object.
         random_init: Train and test features of the same clips from the encoder before training.
+        raw: Train and test features of the same clips from the backbone alone, without a split.
+        live: The encoder and the clips, for measures that look at other pictures than these features are of.
         protocols: Which of `PROTOCOLS` and `measures`.
         compat: ``sie``: the released definitions of SIE; None: ours.
         probed: With `compat`: the test features that probes are judged on where these are not `test`, because the released
@@ -192,15 +203,15 @@ def evaluate(
     questions = {**QUESTIONS, **measures()}
     if steering is not None and steering.frame != frame:
         raise ValueError(f"the steering's deltas are in the {steering.frame} frame, the evaluation's in the {frame} frame")
-    _check(train, test, random_init)
+    _check(train, test, random_init=random_init, raw=raw)
     if probed is not None:
-        _check(train, probed, None)
+        _check(train, probed)
     deltas = None if training_deltas is None else torch.as_tensor(training_deltas)
     chosen = [name for name in questions if name in protocols]
     bar = tqdm(total=len(chosen), desc="evaluation", disable=not progress, leave=False)
     task = _Task(
         train, test, steering, deltas, random_init, frame, seed, probe_steps, bar, Result(), device=device,
-        probed=test if probed is None else probed, epochs=epochs,
+        probed=test if probed is None else probed, epochs=epochs, raw=raw, live=live,
     )  # fmt: skip
     if compat is not None:
         with torch.no_grad(), bar:
@@ -211,12 +222,14 @@ def evaluate(
         task.result.metrics.update(collapse.summary(parts, torch.from_numpy(np.repeat(test.objects, test.frames))))
         for name in chosen:
             bar.set_postfix_str(name)
+            begun = time.process_time()
             questions[name](task)
+            task.result.seconds[name] = time.process_time() - begun
             bar.update()
     return task.result
 
 
-def _check(train: Features, test: Features, random_init: tuple[Features, Features] | None) -> None:
+def _check(train: Features, test: Features, **others: tuple[Features, Features] | None) -> None:
     """Refuse what would give wrong numbers."""
     if train.image.shape[-1] != test.image.shape[-1] or train.invariant_dim != test.invariant_dim:
         raise ValueError(
@@ -228,11 +241,11 @@ def _check(train: Features, test: Features, random_init: tuple[Features, Feature
         raise ValueError(f"{len(shared)} objects are in train and in test, e.g. {shared[0]}; test objects should be held out")
     check_scorable(train, "train")
     check_scorable(test, "test")
-    if random_init is not None:
-        for name, own, other in (("train", train, random_init[0]), ("test", test, random_init[1])):
+    for kind, pair in others.items():
+        for name, own, other in (("train", train, pair[0]), ("test", test, pair[1])) if pair is not None else ():
             if other.poses.shape != own.poses.shape or not np.array_equal(other.objects, own.objects):
-                raise ValueError(f"random_init's {name} features are not of the same clips as the {name} features")
-            check_scorable(other, f"random_init {name}")
+                raise ValueError(f"{kind}'s {name} features are not of the same clips as the {name} features")
+            check_scorable(other, f"{kind} {name}")
 
 
 def _classification(task: _Task) -> None:

@@ -7,6 +7,8 @@ registered. What a method may say or do besides its `terms`:
 * ``NEEDS_PREDICTOR``, ``PROJECTORS``: what it is built with. A YAML may choose another default predictor (`equimod.yaml`) or
   other windows (`trajectory.yaml`).
 * ``needs_labels``: its `terms` are given labels. ``direct_supervision``: poses or labels are targets, and reports say so.
+* ``weighs``: its `terms` are given trust in the motion between views, and all terms that are told of motion, or asked for it,
+  are weighted by it. A method that has a predictor and does not weigh is not trained on estimated motion.
 * ``check_data``: refuses data that it cannot be trained on. ``after_step``: moves what follows the weights (`ema.py`).
 * ``forward``: overridden where the terms need more than latents and poses.
 * Steering (`vsie.evaluation.inputs.Steering`): by its predictor, or by a group action of its own (`action.py`); ``part``

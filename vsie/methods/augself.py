@@ -10,31 +10,24 @@ Direct supervision: the pose delta is a target here, not a condition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
 from vsie.methods.projector import Projector
-from vsie.objectives import ObjectContrast
+from vsie.objectives import ObjectContrast, off_diagonal, weighted_mean
 
 
 class AugSelf(Method):
     """SimCLR with a head that regresses the delta.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: How the delta is encoded that is regressed.
-        predictor: Not used.
         invariant_share: Where the table cuts the latent.
         weights: Of ``identity`` (SimCLR's contrast) and ``delta`` (squared error, summed over the delta's numbers).
         temperature: Of the contrast.
         projector_width: See `Projector`; also of the regressing head.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("identity", "delta")
@@ -42,32 +35,19 @@ class AugSelf(Method):
     PROJECTORS = "whole"
     direct_supervision = True
     similarity = "cosine"
+    weighs = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        temperature: float = 0.1,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.identity = ObjectContrast(temperature=temperature)
-        trunk = Projector(2 * encoder.dim, width=projector_width, layers=2, norm=projector_norm)
-        self.head = nn.Sequential(trunk, nn.ReLU(), nn.Linear(projector_width, conditioning.width))
+        trunk = Projector(2 * self.encoder.dim, **{**self.projector_options, "layers": 2})
+        self.head = nn.Sequential(trunk, nn.ReLU(), nn.Linear(trunk.dim, self.conditioning.width))
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         count = latents.shape[1]
         source, target = torch.nonzero(~torch.eye(count, dtype=torch.bool, device=latents.device), as_tuple=True)
         found = self.head(torch.cat([latents[:, source], latents[:, target]], -1))
         wanted = self.conditioning(poses[:, source], poses[:, target])
-        return {"identity": self.identity(self.projector(latents)), "delta": (found - wanted).square().sum(-1).mean()}
+        delta = weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust))
+        return {"identity": self.identity(self.projector(latents)), "delta": delta}

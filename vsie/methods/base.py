@@ -56,9 +56,12 @@ class Outputs:
 class Method(nn.Module):
     """Encoder, split, projectors, and (where the method has one) conditioning and predictor.
 
+    A method's own constructor takes its own options by keyword and hands everything else on, ``(*parts, own=..., **shared)``:
+    what stands here is said once, and `vsie.components.options` gathers it along the classes.
+
     Args:
         encoder: Clip -> per-step latents.
-        conditioning: How deltas are told to the predictor.
+        conditioning: How deltas are told to the predictor; for a method without one the frame in which evaluation states motion.
         predictor: None for methods without one.
         invariant_share: Share of the encoder's latent that is the invariant part.
         weights: Weight of each term by name; exactly the method's own terms.
@@ -69,9 +72,10 @@ class Method(nn.Module):
 
     TERMS: tuple[str, ...] = ()
     NEEDS_PREDICTOR = True
-    PROJECTORS = "parts"  # one for each part; ``whole``: one, `projector`, for the whole latent; ``none``
+    PROJECTORS = "parts"  # one for each part; ``invariant``: for that alone; ``whole``: one, `projector`, for all; ``none``
     direct_supervision = False  # whether a pose or a label is a target: never in one column, unmarked, with those that are not
     needs_labels = False  # then `terms` is given the labels too
+    weighs = False  # whether `terms` takes `trust` (B, N, N) in the motion between views: all that are told or asked of motion
     part = "equi"  # what `embed` takes: the equivariant part of the latent, or ``all`` of it
     mixed = False  # bfloat16 in the encoder; poses, statistics and cosines always have all of float32
     similarity = "euclidean"  # in which sense a prediction is near its target: what inversion and retrieval use
@@ -80,7 +84,7 @@ class Method(nn.Module):
         self,
         encoder: Encoder,
         conditioning: Conditioning,
-        predictor: Predictor | None,
+        predictor: Predictor | None = None,
         *,
         invariant_share: float = 0.5,
         weights: Mapping[str, float],
@@ -98,12 +102,13 @@ class Method(nn.Module):
         self.predictor = predictor if self.NEEDS_PREDICTOR else None
         self.split = Split(invariant, encoder.dim - invariant)
         self.weights = {name: float(weights[name]) for name in self.TERMS}
-        options = dict(width=projector_width, layers=projector_layers, norm=projector_norm)
+        self.projector_options = dict(width=projector_width, layers=projector_layers, norm=projector_norm)
+        if self.PROJECTORS in ("parts", "invariant"):
+            self.invariant_projector = Projector(self.split.invariant, **self.projector_options)
         if self.PROJECTORS == "parts":
-            self.invariant_projector = Projector(self.split.invariant, **options)
-            self.equivariant_projector = Projector(self.split.equivariant, **options)
-        elif self.PROJECTORS == "whole":
-            self.projector = Projector(encoder.dim, **options)
+            self.equivariant_projector = Projector(self.split.equivariant, **self.projector_options)
+        if self.PROJECTORS == "whole":
+            self.projector = Projector(encoder.dim, **self.projector_options)
         self.variance, self.covariance = Variance(half=True), Covariance()
 
     @classmethod
@@ -135,17 +140,21 @@ class Method(nn.Module):
             latents = (encoder or self.encoder)(rearrange(clips, "b v c t h w -> (b v) c t h w"))
         return rearrange(latents, "(b v) s d -> b (v s) d", b=clips.shape[0]).float()
 
-    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None) -> Outputs:
         """One step.
 
         Args:
             clips: Windows (B, V, 3, T, H, W).
             poses: (B, V, S, 4, 4) at the encoder's step times, or None.
             labels: Classes (B,), -1 where unknown; only where `needs_labels`.
+            trust: (B, V * S, V * S) in the motion between steps, [source, target]; None where all of it is known. Only where the
+                method `weighs`.
         """
         latents = self.encode(clips)
         poses = None if poses is None else rearrange(poses, "b v s i j -> b (v s) i j")
-        return self.outputs(latents, self.terms(latents, poses, *([labels] if self.needs_labels else [])))
+        labels = [labels] if self.needs_labels else []
+        weights = {"trust": trust} if self.weighs else {}
+        return self.outputs(latents, self.terms(latents, poses, *labels, **weights))
 
     def outputs(self, latents: Tensor, terms: dict[str, Tensor]) -> Outputs:
         """What a step gives, from its latents (B, N, D) and its terms."""

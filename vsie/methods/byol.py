@@ -8,15 +8,13 @@ through them; q is a two-layer perceptron. Invariance only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vsie.encoders.base import Encoder
 from vsie.methods import ema
 from vsie.methods.base import Method, Outputs
-from vsie.methods.conditioning import Conditioning
 from vsie.methods.projector import Projector
 
 
@@ -24,15 +22,9 @@ class BYOL(Method):
     """Prediction of a moving average's projections, over the whole latent.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: Not used; the frame in which evaluation states motion.
-        predictor: Not used (BYOL's own predictor is not told any motion).
         invariant_share: Where the table cuts the latent.
         weights: Of ``invariance``.
         momentum: Of the moving average at the start; it rises to 1 along a cosine.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("invariance",)
@@ -40,28 +32,13 @@ class BYOL(Method):
     PROJECTORS = "whole"
     similarity = "cosine"
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        momentum: float = 0.99,
-        projector_width: int = 256,
-        projector_layers: int = 2,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, momentum: float = 0.99, projector_layers: int = 2, **shared: Any) -> None:
+        super().__init__(*parts, projector_layers=projector_layers, **shared)
         if not 0 <= momentum <= 1:
             raise ValueError(f"method.momentum is {momentum}, expected a number from 0 to 1")
         self.momentum = momentum
-        self.head = Projector(self.projector.dim, width=self.projector.dim, layers=2, norm=projector_norm)
-        self.target_encoder, self.target_projector = ema.follower(encoder), ema.follower(self.projector)
+        self.head = Projector(self.projector.dim, **{**self.projector_options, "width": self.projector.dim, "layers": 2})
+        self.target_encoder, self.target_projector = ema.follower(self.encoder), ema.follower(self.projector)
 
     def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
         latents = self.encode(clips)

@@ -11,68 +11,42 @@ an object with symmetries cannot be told exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from vsie import pose
-from vsie.encoders.base import Encoder
 from vsie.methods.action import MatrixAction
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
-from vsie.methods.projector import Projector
-from vsie.objectives import ObjectContrast
+from vsie.objectives import ObjectContrast, off_diagonal, weighted_mean
 
 
 class ClassPose(MatrixAction, Method):
     """A class part and a rotation.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: For the frame of the motions.
-        predictor: Not used: the group acts.
         invariant_share: Share of the latent that is the class part.
         weights: Of ``identity`` (contrast of the class part) and ``equivariance`` (squared distance of rotations).
         temperature: Of the contrast.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("identity", "equivariance")
     NEEDS_PREDICTOR = False
-    PROJECTORS = "none"
+    PROJECTORS = "invariant"
     size = 3
+    weighs = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        temperature: float = 0.1,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
-        self.invariant_projector = Projector(
-            self.split.invariant, width=projector_width, layers=projector_layers, norm=projector_norm
-        )
+    def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.element = nn.Linear(self.split.equivariant, 6)
         self.identity = ObjectContrast(temperature=temperature)
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         return {
             "identity": self.identity(self.invariant_projector(invariant)),
-            "equivariance": self.error(self.embed(equivariant), poses).mean(),
+            "equivariance": weighted_mean(self.error(self.embed(equivariant), poses), off_diagonal(trust)),
         }
 
     def embed(self, latents: Tensor) -> Tensor:

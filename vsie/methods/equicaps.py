@@ -7,33 +7,33 @@ view, pose matrices should be multiplied by the motion itself; there is no predi
       + |M(x) T - M(y)|^2 / (16 C) + variance + covariance
 
 with a the softmax over the C capsules' activations, H(., .) the cross-entropy of two views, and variance and covariance
-those of VICReg on activations and matrices side by side. Written from the paper's description, and reduced to what a pooled
-latent allows: capsules are linear readouts of the latent's two parts, where the authors route over places of the feature
-map. The translation of T counts where ``conditioning.translation`` is on.
+those of VICReg on activations and matrices side by side.
+
+As published: activations for invariance and 4 x 4 matrices for equivariance, multiplied by the motion's own matrix and by no
+predictor; the first two terms are those of CapsIE (Everett et al., 2024, arXiv 2405.14386), of the same authors. Ours:
+capsules are linear readouts of the two parts of a pooled latent, where the authors route (self-routing, 32 capsules) over the
+places of the feature map; and the weights, which no description that we could read gives: written from descriptions of the
+paper, not from its code. The translation of T counts where ``conditioning.translation`` is on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vsie.distributed import gather
-from vsie.encoders.base import Encoder
 from vsie.methods.action import MatrixAction
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
+from vsie.objectives import off_diagonal, weighted_mean
 
 
 class EquiCaps(MatrixAction, Method):
     """Activations that stay and pose matrices that move.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: For the frame of the motions, and whether they have a translation.
-        predictor: Not used: the motion's own matrix acts.
         invariant_share: Share of the latent from which activations are read; pose matrices are read from the rest.
         weights: Of ``invariance`` (cross-entropy), ``usage`` (how far the mean activation is from uniform, in nats),
             ``equivariance`` (squared error per entry), ``variance``, ``covariance``.
@@ -48,32 +48,17 @@ class EquiCaps(MatrixAction, Method):
     NEEDS_PREDICTOR = False
     PROJECTORS = "none"
     size = 4
+    weighs = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        capsules: int = 32,
-        temperature: float = 1.0,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, capsules: int = 32, temperature: float = 1.0, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         if capsules < 2:
             raise ValueError(f"method.capsules is {capsules}, expected at least 2")
         self.capsules, self.temperature = capsules, temperature
         self.activation = nn.Linear(self.split.invariant, capsules)
         self.matrix = nn.Linear(self.split.equivariant, capsules * self.size**2, bias=False)
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         activation, matrices = self.activation(invariant), self.embed(equivariant)
@@ -87,7 +72,7 @@ class EquiCaps(MatrixAction, Method):
         return {
             "invariance": entropy[:, other].mean(),
             "usage": math.log(self.capsules) + torch.special.xlogy(mean, mean).sum(),
-            "equivariance": self.error(matrices, poses).mean() / matrices.shape[-1],
+            "equivariance": weighted_mean(self.error(matrices, poses), off_diagonal(trust)) / matrices.shape[-1],
             "variance": variance,
             "covariance": covariance,
         }

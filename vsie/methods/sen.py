@@ -10,60 +10,37 @@ the form in which the 3DIEBench line compares with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
 from vsie.objectives import SteeredContrast
-from vsie.predictors.base import Predictor
 
 
 class SEN(Method):
     """Contrast over steered latents.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: How deltas are told.
-        predictor: The paper's is linear in the latent: `Hypernetwork`, or `Lie`.
         invariant_share: Where the table cuts the latent.
         weights: Of ``equivariance``.
         temperature: Of the contrast.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("equivariance",)
     PROJECTORS = "whole"
     part = "all"
     similarity = "cosine"
+    weighs = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: Predictor,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        temperature: float = 0.1,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, predictor, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.contrast = SteeredContrast(temperature=temperature)
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         embedded = self.projector(latents)
-        return {"equivariance": self.contrast(self.predict(embedded, poses), embedded)}
+        return {"equivariance": self.contrast(self.predict(embedded, poses), embedded, trust)}
 
     def embed(self, latents: Tensor) -> Tensor:
         """The predictor's space, from whole latents (..., D)."""

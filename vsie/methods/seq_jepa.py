@@ -13,6 +13,7 @@ aggregate, moved by the predictor. What evaluation calls the latent is z; h is n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +22,13 @@ from vsie.distributed import rank, world_size
 from vsie.encoders.base import Encoder
 from vsie.methods import ema
 from vsie.methods.base import Method, Outputs
-from vsie.methods.conditioning import Conditioning
-from vsie.predictors.base import Predictor
+from vsie.objectives import weighted_mean
 
 
 class SeqJEPA(Method):
     """Prediction of the next view's latent from an aggregate of views and motions.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: How motions are told.
-        predictor: The paper's: `MLP`.
         invariant_share: Where the table cuts the latent.
         weights: Of ``prediction``.
         context: M, the longest sequence of views that is aggregated; shorter where an object has fewer views.
@@ -49,42 +46,34 @@ class SeqJEPA(Method):
     part = "all"
     similarity = "cosine"
     linear = False
+    weighs = True
 
     def __init__(
         self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: Predictor,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
+        *parts: Any,
         context: int = 3,
         layers: int = 3,
         heads: int = 4,
         embedding: int = 64,
         momentum: float = 0.99,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            encoder, conditioning, predictor, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+        super().__init__(*parts, **shared)
         if context < 1:
             raise ValueError(f"method.context is {context}, expected at least 1")
-        if encoder.dim % heads:
-            raise ValueError(f"encoder.dim {encoder.dim} is not a multiple of method.heads {heads}")
+        dim = self.encoder.dim
+        if dim % heads:
+            raise ValueError(f"encoder.dim {dim} is not a multiple of method.heads {heads}")
         self.context, self.momentum = context, momentum
-        self.motion = nn.Linear(conditioning.width, embedding)
-        self.token = nn.Linear(encoder.dim + embedding, encoder.dim)
-        self.place = nn.Parameter(0.02 * torch.randn(context, encoder.dim))  # counted back from the last view
-        self.aggregate_token = nn.Parameter(0.02 * torch.randn(encoder.dim))
+        self.motion = nn.Linear(self.conditioning.width, embedding)
+        self.token = nn.Linear(dim + embedding, dim)
+        self.place = nn.Parameter(0.02 * torch.randn(context, dim))  # counted back from the last view
+        self.aggregate_token = nn.Parameter(0.02 * torch.randn(dim))
         layer = nn.TransformerEncoderLayer(
-            encoder.dim, heads, projector_width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            dim, heads, self.projector_options["width"], dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
-        self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(encoder.dim), enable_nested_tensor=False)
-        self.target_encoder = ema.follower(encoder)
+        self.transformer = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+        self.target_encoder = ema.follower(self.encoder)
 
     @classmethod
     def predictor_width(cls, encoder: Encoder, options: Mapping[str, object]) -> int:
@@ -94,22 +83,28 @@ class SeqJEPA(Method):
         if windows * steps < 2:
             raise ValueError("seq_jepa needs at least 2 views of an object: data.windows or data.frames above 1")
 
-    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
+    def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None) -> Outputs:
         poses = self.known(poses).flatten(1, 2)
         latents = self.encode(clips)
         with torch.no_grad():
             targets = self.encode(clips, self.target_encoder)
-        return self.outputs(latents, self.terms(latents, targets, poses))
+        return self.outputs(latents, self.terms(latents, targets, poses, trust))
 
-    def terms(self, latents: Tensor, targets: Tensor, poses: Tensor) -> dict[str, Tensor]:
-        """From latents (B, N, D), the moving average's of the same views (B, N, D), and poses (B, N, 4, 4)."""
+    def terms(self, latents: Tensor, targets: Tensor, poses: Tensor, trust: Tensor | None = None) -> dict[str, Tensor]:
+        """From latents (B, N, D), the moving average's of the same views (B, N, D), and poses (B, N, 4, 4).
+
+        With trust (B, N, N) in the motions a sequence counts as much as its least trusted motion.
+        """
         order = self.draw_sequences(latents)  # [B, Q, M + 1]
         objects = torch.arange(len(latents), device=latents.device)[:, None, None]
         motions = self.conditioning(poses[objects, order[..., :-1]], poses[objects, order[..., 1:]])
         aggregate = self.aggregate(latents[objects, order[..., :-1]], motions[..., :-1, :])
         predicted = self.predictor(aggregate, motions[..., -1, :])
         target = targets[objects[..., 0], order[..., -1]]
-        return {"prediction": 1 - torch.cosine_similarity(predicted, target, dim=-1).mean()}
+        similarity = torch.cosine_similarity(predicted, target, dim=-1)
+        if trust is None:
+            return {"prediction": 1 - similarity.mean()}
+        return {"prediction": weighted_mean(1 - similarity, trust[objects, order[..., :-1], order[..., 1:]].amin(-1))}
 
     def draw_sequences(self, latents: Tensor) -> Tensor:
         """Indices (B, Q, M + 1) of views: each object's views in random order, cut into sequences."""

@@ -10,24 +10,20 @@ window, drawn at random.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vsie.distributed import rank, world_size
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
+from vsie.objectives import weighted_mean
 
 
 class SIE(Method):
     """Paper-faithful terms.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: The paper's: raw quaternion, body frame, not centred.
-        predictor: The paper's: `Hypernetwork` without hidden layers.
         invariant_share: The paper's: 0.5.
         weights: Of ``invariance``, ``equivariance``, ``variance``, ``predicted_variance``, ``covariance``.
         pairs: ``one`` ordered pair per object and step (the paper's), or ``all`` ordered pairs of the object's views.
@@ -37,31 +33,16 @@ class SIE(Method):
     """
 
     TERMS = ("invariance", "equivariance", "variance", "predicted_variance", "covariance")
+    weighs = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        pairs: str = "one",
-        projector_width: int = 1024,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, predictor, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, pairs: str = "one", projector_width: int = 1024, **shared: Any) -> None:
+        super().__init__(*parts, projector_width=projector_width, **shared)
         if pairs not in ("one", "all"):
             raise ValueError(f"method.pairs is {pairs!r}, expected one or all")
         self.pairs = pairs
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
-        if poses is None:
-            raise ValueError("sie is conditioned on known motion, but the data has no poses (manifest column 'poses')")
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
+        poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         invariant, equivariant = self.invariant_projector(invariant), self.equivariant_projector(equivariant)
         source, target = self.draw_pairs(latents)
@@ -70,10 +51,11 @@ class SIE(Method):
             part[objects, index] for part in (invariant, equivariant) for index in (source, target)
         )  # [B, P, e]
         predicted = self.predictor(x_equi, self.conditioning(poses[objects, source], poses[objects, target]))
+        weight = None if trust is None else trust[objects, source, target][..., None].expand_as(predicted)
         x, y = (self.anti_collapse(*parts) for parts in ((x_inv, x_equi), (y_inv, y_equi)))
         return {
             "invariance": (x_inv - y_inv).square().mean(),
-            "equivariance": (predicted - y_equi).square().mean(),
+            "equivariance": weighted_mean((predicted - y_equi).square(), weight),
             "variance": x[0] + y[0],
             "predicted_variance": self.variance(predicted.flatten(0, 1)),
             "covariance": x[1] + y[1],

@@ -8,13 +8,11 @@ each object is the paper's NT-Xent. The views are steps of clips instead of augm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
 from vsie.objectives import ObjectContrast
 
 
@@ -22,15 +20,9 @@ class SimCLR(Method):
     """Contrast between objects over the whole latent.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: Not used; the frame in which evaluation states motion.
-        predictor: Not used.
         invariant_share: Where the table cuts the latent.
         weights: Of ``identity``.
         temperature: Of the softmax.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("identity",)
@@ -38,23 +30,8 @@ class SimCLR(Method):
     PROJECTORS = "whole"
     similarity = "cosine"
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        temperature: float = 0.1,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, temperature: float = 0.1, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.identity = ObjectContrast(temperature=temperature)
 
     def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:

@@ -10,24 +10,20 @@ Direct supervision: classes and poses are targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vsie import pose
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
+from vsie.objectives import off_diagonal, weighted_mean
 
 
 class Supervised(Method):
     """Classification and relative pose from labels.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: For the frame of the motions.
-        predictor: Not used.
         invariant_share: Share of the latent that the class is read from; the pose is read from the rest.
         weights: Of ``classification`` (nats) and ``pose`` (squared error, summed over six numbers).
         classes: At least as many as the data has; more do no harm, as none of them is ever right.
@@ -41,29 +37,14 @@ class Supervised(Method):
     PROJECTORS = "none"
     direct_supervision = True
     needs_labels = True
+    weighs = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        classes: int = 64,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, classes: int = 64, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.classes = classes
         self.class_head = nn.Linear(self.split.invariant, classes)
-        self.pose_head = nn.Sequential(
-            nn.Linear(2 * self.split.equivariant, projector_width), nn.ReLU(), nn.Linear(projector_width, 6)
-        )
+        width = self.projector_options["width"]
+        self.pose_head = nn.Sequential(nn.Linear(2 * self.split.equivariant, width), nn.ReLU(), nn.Linear(width, 6))
 
     def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
         if not classes:
@@ -71,7 +52,7 @@ class Supervised(Method):
         if classes > self.classes:
             raise ValueError(f"the data has {classes} classes, but method.classes is {self.classes}: method.classes={classes}")
 
-    def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+    def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         count = latents.shape[1]
@@ -85,5 +66,5 @@ class Supervised(Method):
         )
         return {
             "classification": (error.mean(1) * known).sum() / known.sum().clamp_min(1),
-            "pose": (found - wanted).square().sum(-1).mean(),
+            "pose": weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust)),
         }

@@ -1,25 +1,25 @@
 """Viewpoint trajectory regularisation (Wang, Chen, Yu, ECCV 2024, arXiv 2403.14973): VICReg, and straight latent paths.
 
-For three neighbouring frames with latents l, c, r the path through them should be locally straight:
+For three neighbouring frames with latents l, c, r of length 1 the path should follow a great circle of the sphere:
 
-    L = VICReg + weight * (1 - cos(c - l, r - c))
+    u = (c - l) projected on the tangent plane at c,  v = (r - c) projected there
+    L = VICReg + weight * (1 - cos(u, v))
 
-Nobody tells a pose. The straightness is asked of the representation itself, of every three neighbouring frames of a window;
-VICReg's invariance is, as for the other methods here, among all views of an object. Which layer and which views the authors
-take was not checked against their code.
+Nobody tells a pose. As published: the formula (there -cos: the 1 is a constant) and its place, the pooled representation.
+Ours: every three neighbouring frames of a window are a triplet, where the authors render one left and right of a centre; and
+VICReg's invariance is, as for the other methods here, among all views of an object, where theirs is between two augmentations
+of the centre.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method, Outputs
-from vsie.methods.conditioning import Conditioning
 from vsie.objectives import Invariance
 
 
@@ -27,36 +27,16 @@ class Trajectory(Method):
     """VICReg with locally straight trajectories, over the whole latent.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: Not used; the frame in which evaluation states motion.
-        predictor: Not used.
         invariant_share: Where the table cuts the latent.
         weights: Of ``invariance``, ``variance``, ``covariance``, ``trajectory``.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("invariance", "variance", "covariance", "trajectory")
     NEEDS_PREDICTOR = False
     PROJECTORS = "whole"
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.invariance = Invariance()
 
     def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
@@ -72,9 +52,19 @@ class Trajectory(Method):
         """From latents (B, N, D) that are `windows` windows of neighbouring steps per object."""
         embedded = self.projector(latents)
         variance, covariance = self.anti_collapse(embedded)
-        step = rearrange(latents, "b (v s) d -> b v s d", v=windows).diff(dim=2)
-        straight = torch.cosine_similarity(step[:, :, :-1], step[:, :, 1:], dim=-1)
+        steps = rearrange(latents, "b (v s) d -> b v s d", v=windows)
         return {
             "invariance": self.invariance(embedded), "variance": variance, "covariance": covariance,
-            "trajectory": 1 - straight.mean(),
+            "trajectory": self.bend(steps),
         }  # fmt: skip
+
+    @staticmethod
+    def bend(steps: Tensor) -> Tensor:
+        """How far paths of neighbouring steps (..., S, d), S >= 3, are from great circles: mean of 1 - cos(u, v), a scalar."""
+        steps = nn.functional.normalize(steps, dim=-1)
+        centre, step = steps[..., 1:-1, :], steps.diff(dim=-2)
+
+        def along(x: Tensor) -> Tensor:
+            return x - (x * centre).sum(-1, keepdim=True) * centre
+
+        return 1 - torch.cosine_similarity(along(step[..., :-1, :]), along(step[..., 1:, :]), dim=-1).mean()

@@ -7,14 +7,11 @@ so that the table has the same columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
-from vsie.methods.projector import Projector
 from vsie.objectives import Invariance
 
 
@@ -22,44 +19,19 @@ class VICReg(Method):
     """Invariance, variance and covariance over the whole latent.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: Not used; the frame in which evaluation states motion.
-        predictor: Not used.
         invariant_share: Where the table cuts the latent.
         weights: Of ``invariance``, ``variance``, ``covariance``.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("invariance", "variance", "covariance")
     NEEDS_PREDICTOR = False
+    PROJECTORS = "whole"
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module | None = None,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, None, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
-        del self.invariant_projector, self.equivariant_projector
-        self.projector = Projector(encoder.dim, width=projector_width, layers=projector_layers, norm=projector_norm)
+    def __init__(self, *parts: Any, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.invariance = Invariance()
 
     def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
         embedded = self.projector(latents)
         variance, covariance = self.anti_collapse(embedded)
         return {"invariance": self.invariance(embedded), "variance": variance, "covariance": covariance}
-
-    def embed(self, equivariant: Tensor) -> Tensor:
-        """Nothing steers here: the representation itself."""
-        return equivariant

@@ -13,13 +13,11 @@ What differs from SIE (each measured, see the README's ablations):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsie.encoders.base import Encoder
 from vsie.methods.base import Method
-from vsie.methods.conditioning import Conditioning
 from vsie.objectives import EquivarianceContrast, EquivarianceError, Invariance, ObjectContrast, WithinObjectShare
 
 
@@ -27,47 +25,25 @@ class VSIE(Method):
     """Split representation of video with contrast among an object's views.
 
     Args:
-        encoder: Clip -> per-step latents.
-        conditioning: How deltas are told.
-        predictor: `Hypernetwork`, or any other with the contract of `vsie.predictors`.
         invariant_share: Share of the latent that is invariant.
         weights: Of ``invariance``, ``identity`` (contrast between objects), ``equivariance`` (contrast among views),
             ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak``.
         temperature: Of the contrast among views.
         identity_temperature: Of the contrast between objects.
-        projector_width: See `Projector`.
-        projector_layers: See `Projector`.
-        projector_norm: See `Projector`.
     """
 
     TERMS = ("invariance", "identity", "equivariance", "equivariance_error", "variance", "covariance", "leak")
     similarity = "cosine"
+    weighs = True
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        conditioning: Conditioning,
-        predictor: nn.Module,
-        *,
-        invariant_share: float = 0.5,
-        weights: Mapping[str, float],
-        temperature: float = 0.1,
-        identity_temperature: float = 0.1,
-        projector_width: int = 256,
-        projector_layers: int = 3,
-        projector_norm: str = "batch",
-    ) -> None:
-        super().__init__(
-            encoder, conditioning, predictor, invariant_share=invariant_share, weights=weights,
-            projector_width=projector_width, projector_layers=projector_layers, projector_norm=projector_norm,
-        )  # fmt: skip
+    def __init__(self, *parts: Any, temperature: float = 0.1, identity_temperature: float = 0.1, **shared: Any) -> None:
+        super().__init__(*parts, **shared)
         self.invariance, self.identity = Invariance(), ObjectContrast(temperature=identity_temperature)
         self.contrast, self.error = EquivarianceContrast(temperature=temperature), EquivarianceError()
         self.leak = WithinObjectShare()
 
-    def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
-        if poses is None:
-            raise ValueError("vsie is conditioned on known motion, but the data has no poses (manifest column 'poses')")
+    def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
+        poses = self.known(poses)
         representation, equivariant = self.split(latents)
         invariant, equivariant = self.invariant_projector(representation), self.equivariant_projector(equivariant)
         predicted = self.predict(equivariant, poses)
@@ -75,8 +51,8 @@ class VSIE(Method):
         return {
             "invariance": self.invariance(invariant),
             "identity": self.identity(invariant),
-            "equivariance": self.contrast(predicted, equivariant),
-            "equivariance_error": self.error(predicted, equivariant),
+            "equivariance": self.contrast(predicted, equivariant, trust),
+            "equivariance_error": self.error(predicted, equivariant, trust),
             "variance": variance,
             "covariance": covariance,
             "leak": self.leak(representation),

@@ -4,6 +4,8 @@ Notable: a point is a pixel of an anchor frame with one unknown, its depth, whic
 is solved is 3 numbers a frame however many points there are. Unit of length is the distance from the camera to the centre of
 rotation. What two views leave open (under weak perspective depth and tilt trade against each other) is decided by the
 third view, by a weak prior on depth, and by trying the mirrored solution (Necker's reversal) as well.
+
+Points are the last dimension of everything, so that sums over them are products of matrices.
 """
 
 from __future__ import annotations
@@ -24,10 +26,9 @@ class Tracks:
     """P points in each of A anchor frames, seen in V other frames, of B clips of T frames.
 
     Attributes:
-        place: (B, A, P, 2) pixel coordinates in the anchor frame.
-        rays: (B, A, P, 2) the same, normalised by the camera.
-        seen: (B, A, V, P, 2) where each is seen, normalised.
-        factor: (B, A, V, P, K, 2) rows whose products with an error in pixels are its weighted parts.
+        rays: (B, A, 2, P) where each is in the anchor frame, normalised by the camera.
+        seen: (B, A, V, 2, P) where each is seen, normalised.
+        factor: (B, A, V or 1, K, 2, P) rows whose products with an error in pixels are its weighted parts.
         weight: (B, A, V, P) trust.
         anchors: (A,) frame numbers.
         views: (A, V) frame numbers.
@@ -35,7 +36,6 @@ class Tracks:
         middle: (2,) principal point in pixels.
     """
 
-    place: Tensor
     rays: Tensor
     seen: Tensor
     factor: Tensor
@@ -47,8 +47,13 @@ class Tracks:
 
     def twice(self) -> Tracks:
         """The clips, and the clips again."""
-        names = ("place", "rays", "seen", "factor", "weight")
-        return replace(self, **{name: getattr(self, name).repeat(2, *(1,) * (getattr(self, name).ndim - 1)) for name in names})
+        names = ("rays", "seen", "factor", "weight")
+        return replace(self, **{name: torch.cat([getattr(self, name)] * 2) for name in names})
+
+    @property
+    def rays3(self) -> Tensor:
+        """(B, A, 3, P) the rays with depth 1."""
+        return torch.cat([self.rays, torch.ones_like(self.rays[:, :, :1])], 2)
 
 
 @dataclass
@@ -91,14 +96,14 @@ class Fit:
 
 
 def project(tracks: Tracks, state: State) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Relative rotations (B, A, V, 3, 3), points about the centre (B, A, V, P, 3), inverse depth and place there."""
+    """Relative rotations (B, A, V, 3, 3), points about the centre (B, A, V, 3, P), inverse depth (B, A, V, 1, P) and place
+    there (B, A, V, 2, P)."""
     relative = state.rotation[:, tracks.views] @ state.rotation[:, tracks.anchors][:, :, None].mT
-    rays = torch.cat([tracks.rays, torch.ones_like(tracks.rays[..., :1])], -1)
-    about = state.depth[..., None] * rays - state.centre[:, None, None]
-    turned = torch.einsum("bavij,bapj->bavpi", relative, about)
-    camera = turned + state.centre[:, None, None, None]
-    inverse = 1 / camera[..., 2].clamp_min(0.1)
-    return relative, turned, inverse, camera[..., :2] * inverse[..., None]
+    about = state.depth[:, :, None] * tracks.rays3 - state.centre[:, None, :, None]
+    turned = relative @ about[:, :, None]
+    camera = turned + state.centre[:, None, None, :, None]
+    inverse = 1 / camera[..., 2:, :].clamp_min(0.1)
+    return relative, turned, inverse, camera[..., :2, :] * inverse
 
 
 def adjust(
@@ -128,44 +133,52 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     batch, frames = state.rotation.shape[:2]
     anchors, views = tracks.views.shape
     relative, turned, inverse, place = project(tracks, state)
-    rays = torch.cat([tracks.rays, torch.ones_like(tracks.rays[..., :1])], -1)
+    (right, down, away), (along_x, along_y, along_z) = (
+        (points * inverse).unbind(-2) for points in (turned, relative @ tracks.rays3[:, :, None])
+    )  # [B, A, V, P]
+    inverse, (x, y), (off_x, off_y) = inverse[..., 0, :], place.unbind(-2), (place - tracks.seen).unbind(-2)
+    by_x, by_y = x * inverse, y * inverse
+    beside = (torch.eye(3) - relative)[..., None]  # [B, A, V, 3, 3, 1]
+    # derivatives of the place by the turn (3), the centre (2) and the depth, and the error
+    pairs = (
+        (-x * down, -away - y * down),
+        (away + x * right, y * right),
+        (-down, right),
+        *(
+            (inverse * beside[..., 0, axis, :] - by_x * beside[..., 2, axis, :],
+             inverse * beside[..., 1, axis, :] - by_y * beside[..., 2, axis, :])
+            for axis in (0, 1)
+        ),
+        (along_x - x * along_z, along_y - y * along_z),
+        (off_x, off_y),
+    )  # fmt: skip
+    factor = tracks.factor * (tracks.focal / scale)  # [B, A, V, K, 2, P]
+    columns = factor.new_empty(*x.shape[:3], 7, factor.shape[3], x.shape[3])
+    for number, (first, second) in enumerate(pairs):
+        torch.mul(factor[..., 0, :], first[..., None, :], out=columns[..., number, :, :])
+        columns[..., number, :, :].addcmul_(factor[..., 1, :], second[..., None, :])
+    square = columns[..., 6, :, :].square().sum(-2)
+    columns *= (tracks.weight / (1 + square)).sqrt()[..., None, None, :]
 
-    def projected(columns: Tensor) -> Tensor:
-        """Derivatives (..., 3, k) of camera points to those of their places (..., 2, k)."""
-        return (columns[..., :2, :] - place[..., :, None] * columns[..., 2:, :]) * inverse[..., None, None]
-
-    beside = (torch.eye(3) - relative)[..., None, :, :2].expand(*turned.shape[:-1], 3, 2)
-    along = torch.einsum("bavij,bapj->bavpi", relative, rays)[..., None]
-    columns = torch.cat([projected(torch.cat([-pose.skew(turned), beside, along], -1)), (place - tracks.seen)[..., None]], -1)
-    columns = tracks.factor @ columns * (tracks.focal / scale)  # [B, A, V, P, K, 7]
-    square = columns[..., 6].square().sum(-1)
-    columns = columns * (tracks.weight / (1 + square)).sqrt()[..., None, None]
-    turn, centre, depth, error = columns[..., :3], columns[..., 3:5], columns[..., 5], columns[..., 6]
-
-    eye = torch.eye(views)
-    normal_turn = torch.einsum("bavpki,bavpkj->bavij", turn, turn)
+    flat = columns.flatten(-2)
+    products = flat @ flat.mT  # [B, A, V, 7, 7]
+    with_depth = (columns * columns[..., 5:6, :, :]).sum(-2)  # [B, A, V, 7, P]
     size = 3 * views + 2
-    normal = turn.new_zeros(batch, anchors, size, size)
-    normal[..., :-2, :-2] = torch.einsum("bavij,vw->baviwj", normal_turn, eye).reshape(batch, anchors, size - 2, size - 2)
-    cross = torch.einsum("bavpki,bavpkj->bavij", turn, centre).flatten(2, 3)
+    normal = products.new_zeros(batch, anchors, size, size)
+    for view in range(views):
+        part = slice(3 * view, 3 * view + 3)
+        normal[..., part, part] = products[:, :, view, :3, :3]
+    cross = products[..., :3, 3:5].flatten(2, 3)
     normal[..., :-2, -2:], normal[..., -2:, :-2] = cross, cross.mT
-    normal[..., -2:, -2:] = torch.einsum("bavpki,bavpkj->baij", centre, centre)
-    gradient = torch.cat(
-        [torch.einsum("bavpki,bavpk->bavi", turn, error).flatten(2), torch.einsum("bavpki,bavpk->bai", centre, error)], -1
-    )
-    coupling = torch.cat(
-        [
-            torch.einsum("bavpki,bavpk->bapvi", turn, depth).flatten(3),
-            torch.einsum("bavpki,bavpk->bapi", centre, depth),
-        ],
-        -1,
-    )
+    normal[..., -2:, -2:] = products[..., 3:5, 3:5].sum(2)
+    gradient = torch.cat([products[..., :3, 6].flatten(2), products[..., 3:5, 6].sum(2)], -1)
+    coupling = torch.cat([with_depth[..., :3, :].flatten(2, 3), with_depth[..., 3:5, :].sum(2)], 2)  # [B, A, size, P]
     off = state.depth - prior.depth
-    own = depth.square().sum((2, 4)) + prior.information
-    slope = torch.einsum("bavpk,bavpk->bap", depth, error) + prior.information * off
-    share = coupling / own[..., None]
-    normal = (normal - torch.einsum("bapi,bapj->baij", share, coupling)).double()
-    gradient = (gradient - torch.einsum("bapi,bap->bai", share, slope)).double()
+    own = with_depth[..., 5, :].sum(2) + prior.information
+    slope = with_depth[..., 6, :].sum(2) + prior.information * off
+    share = coupling / own[:, :, None]
+    normal = (normal - share @ coupling.mT).double()
+    gradient = (gradient - (share @ slope[..., None])[..., 0]).double()
 
     # From the turns between anchor and view to the turns of the frames: d_view - R d_anchor.
     first = torch.nn.functional.one_hot(tracks.anchors, frames).double()
@@ -196,7 +209,7 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     between = (angles[:, 1:] - angles[:, :-1]).norm(dim=-1).amax(1)
     step = step * (0.3 / between.clamp_min(1e-9)).clamp_max(1)[:, None]
     local = (chain @ step[:, None, :, None]).squeeze(-1).float()
-    move = -(slope + torch.einsum("bapi,bai->bap", coupling, local)) / own
+    move = -(slope + (local[:, :, None] @ coupling)[:, :, 0]) / own
     centre_step = torch.cat([step[:, -2:], torch.zeros_like(step[:, :1])], 1).float()
     rotation = pose.exp(step[:, :-2].unflatten(1, (frames, 3))).float() @ state.rotation
     return State(rotation, (state.depth + move).clamp(NEAR, FAR), state.centre + centre_step), fit
@@ -222,7 +235,7 @@ def mirrored(state: State) -> State:
     return State(pose.exp(turn).to(state.rotation), (2 - state.depth).clamp(NEAR, FAR), state.centre)
 
 
-def retarget(tracks: Tracks, state: State, images: Tensor, trust: Tensor, *, edges: float) -> Tracks:
+def retarget(tracks: Tracks, state: State, images: Tensor, here: Tensor, trust: Tensor, *, edges: float) -> Tracks:
     """Look at the pictures themselves: along its gradient each point should be where its grey level is.
 
     Linearised at the state (Lucas and Kanade 1981, with one-dimensional targets), so `adjust` with one iteration at a time
@@ -231,33 +244,46 @@ def retarget(tracks: Tracks, state: State, images: Tensor, trust: Tensor, *, edg
     Args:
         tracks: What was seen.
         state: Where points are thought to be.
-        images: (B, T, 3, H, W) grey level and its derivatives by x and y.
+        images: (B or a part of it that repeats, T, H, W, 3) from `derivatives`.
+        here: (B, A, 3, P) what the anchors show, from `appearance`.
         trust: (B, A, P) of the points.
         edges: As `EDGES` in `foreground`.
     """
     place = project(tracks, state)[3]
-    pixels = place * tracks.focal + tracks.middle
-    shape = place.shape[:3]
-    there = sample(images[:, tracks.views].flatten(0, 2), pixels.flatten(0, 2)).unflatten(0, shape)
-    here = sample(images[:, tracks.anchors].flatten(0, 1), tracks.place.flatten(0, 1)).unflatten(0, shape[:2])[:, :, None]
-    slope = (there[..., 1:] + here[..., 1:]) / 2
-    strength = slope.square().sum(-1, keepdim=True) + edges
-    shift = (-slope * (there[..., :1] - here[..., :1]) / strength).clamp(-2, 2)
-    height, width = images.shape[-2:]
-    visible = (pixels > 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
+    pixels = place * tracks.focal + tracks.middle[:, None]
+    there = _look(images, tracks.views, pixels)
+    slope = (there[..., 1:, :] + here[:, :, None, 1:]) / 2
+    strength = slope.square().sum(-2, keepdim=True) + edges
+    shift = (slope * (here[:, :, None, :1] - there[..., :1, :]) / strength).clamp(-2, 2)
+    height, width = images.shape[2:4]
+    x, y = pixels.unbind(-2)
+    visible = (x > 0) & (y > 0) & (x < width) & (y < height)
     valid = (tracks.views != tracks.anchors[:, None])[None, :, :, None]
     return replace(
-        tracks, seen=place + shift / tracks.focal, factor=(slope / strength.sqrt())[..., None, :],
-        weight=trust[:, :, None] * visible * valid,
+        tracks, seen=place + shift / tracks.focal, factor=(slope * strength.rsqrt())[..., None, :, :],
+        weight=trust[:, :, None] * (visible & valid),
     )  # fmt: skip
 
 
+def appearance(tracks: Tracks, images: Tensor) -> Tensor:
+    """What the anchors show at their points, (B, A, 3, P), of images (B or a part of it that repeats, T, H, W, 3)."""
+    return _look(images, tracks.anchors, tracks.rays * tracks.focal + tracks.middle[:, None])
+
+
+def _look(images: Tensor, frames: Tensor, pixels: Tensor) -> Tensor:
+    """Values (B, ..., 3, P) of the frames (...) at (B, ..., 2, P)."""
+    clips = torch.arange(len(pixels)) % len(images)
+    index = clips.reshape(-1, *(1,) * frames.ndim) * images.shape[1] + frames
+    return sample(images.flatten(0, 1), index, pixels.mT).mT
+
+
 def derivatives(images: Tensor) -> Tensor:
-    """(..., 3, H, W): images (..., H, W) with their central differences by x and y."""
-    x, y = torch.zeros_like(images), torch.zeros_like(images)
-    x[..., 1:-1] = (images[..., 2:] - images[..., :-2]) / 2
-    y[..., 1:-1, :] = (images[..., 2:, :] - images[..., :-2, :]) / 2
-    return torch.stack([images, x, y], -3)
+    """(..., H, W, 3): images (..., H, W) with their central differences by x and y."""
+    found = torch.zeros(*images.shape, 3)
+    found[..., 0] = images
+    found[..., :, 1:-1, 1] = (images[..., 2:] - images[..., :-2]) / 2
+    found[..., 1:-1, :, 2] = (images[..., 2:, :] - images[..., :-2, :]) / 2
+    return found
 
 
 def step_covariance(normal: Tensor, rotation: Tensor) -> Tensor:

@@ -53,12 +53,16 @@ def consistency(there: Tensor, back: Tensor) -> Tensor:
 
     0 where the flow leaves the picture: there is nothing to agree with.
     """
-    if not len(there):
-        return there.new_zeros(there.shape[:3])
+    import cv2
+
     height, width = there.shape[1:3]
-    place = (pixel_grid(height, width) + there).flatten(1, 2)  # [N, H*W, 2]
-    residual = (there.flatten(1, 2) + sample(back.permute(0, 3, 1, 2), place)).norm(dim=-1)
-    return (inside(place, height, width) / (1 + (residual / TOLERANCE).square())).unflatten(1, (height, width))
+    place = pixel_grid(height, width) + there
+    corner = (place - 0.5).numpy()
+    returned = [cv2.remap(field.numpy(), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                for field, at in zip(back, corner, strict=True)]  # fmt: skip
+    x, y = (there + torch.from_numpy(np.stack(returned)) if returned else there).unbind(-1)
+    square = x * x + y * y
+    return inside(place, height, width) / (1 + square / TOLERANCE**2)
 
 
 def pixel_grid(height: int, width: int) -> Tensor:
@@ -69,15 +73,31 @@ def pixel_grid(height: int, width: int) -> Tensor:
 
 def inside(place: Tensor, height: int, width: int) -> Tensor:
     """Which pixel coordinates (..., 2) are in the picture, bool (...)."""
-    return (place >= 0).all(-1) & (place[..., 0] <= width) & (place[..., 1] <= height)
+    x, y = place.unbind(-1)
+    return (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
 
 
-def sample(field: Tensor, place: Tensor) -> Tensor:
-    """Values (N, P, C) of fields (N, C, H, W) at pixel coordinates (N, P, 2), bilinear, the border outside of it."""
-    height, width = field.shape[-2:]
-    scaled = place / place.new_tensor([width, height]) * 2 - 1
-    found = torch.nn.functional.grid_sample(field, scaled[:, None], align_corners=False, padding_mode="border")
-    return found[:, :, 0].mT
+def sample(fields: Tensor, index: Tensor, place: Tensor) -> Tensor:
+    """Values of fields at places, bilinear, the border outside of it.
+
+    Notable: rows are gathered by number, so nothing but the asked values is copied (`grid_sample` wants a picture per row).
+
+    Args:
+        fields: (N, H, W, C).
+        index: (...) which field.
+        place: (..., P, 2) pixel coordinates.
+
+    Returns:
+        (..., P, C).
+    """
+    height, width = fields.shape[1:3]
+    x, y = (place[..., 0] - 0.5).clamp(0, width - 1), (place[..., 1] - 0.5).clamp(0, height - 1)
+    left, top = x.floor().clamp_max(width - 2), y.floor().clamp_max(height - 2)
+    right, down = (x - left)[..., None], (y - top)[..., None]
+    first = (index[..., None] * height + top.long()) * width + left.long()
+    rows = fields.reshape(-1, fields.shape[-1])
+    above, below = (torch.lerp(rows[at], rows[at + 1], right) for at in (first, first + width))
+    return torch.lerp(above, below, down)
 
 
 def follow(fields: Fields, start: Tensor, frames: Tensor, reach: int, *, step: int) -> tuple[Tensor, Tensor]:
@@ -95,15 +115,15 @@ def follow(fields: Fields, start: Tensor, frames: Tensor, reach: int, *, step: i
         confidences on the way; 0 where the point left the picture or the clip ended.
     """
     flow, confidence = (fields.forward, fields.forward_confidence) if step > 0 else (fields.backward, fields.backward_confidence)
-    packed = torch.cat([flow, confidence[..., None]], -1).permute(0, 3, 1, 2)
-    height, width = packed.shape[-2:]
+    packed = torch.cat([flow, confidence[..., None]], -1)
+    height, width = flow.shape[1:3]
     place, trust = start, torch.ones_like(start[..., 0])
     places, trusts = [], []
     for number in range(reach):
         now = frames + step * number
         index = now if step > 0 else now - 1
         alive = (index >= 0) & (index < len(flow))
-        found = sample(packed[index.clamp(0, len(flow) - 1)], place)
+        found = sample(packed, index.clamp(0, len(flow) - 1), place)
         place = torch.where(alive[:, None, None], place + found[..., :2], place)
         trust = trust * found[..., 2] * inside(place, height, width) * alive[:, None]
         places.append(place)

@@ -21,25 +21,37 @@ def grey(frames: np.ndarray) -> np.ndarray:
 
 
 def structure(images: np.ndarray, sigma: float = 1.5) -> Tensor:
-    """Structure tensors (T, H, W, 2, 2) of grey images (T, H, W), averaged over a Gaussian of `sigma` pixels."""
+    """Structure tensors (3, T, H, W) of grey images (T, H, W), averaged over a Gaussian of `sigma` pixels: xx, xy, yy."""
     import cv2
 
-    rows = []
-    for image in images:
-        x, y = cv2.Scharr(image, cv2.CV_32F, 1, 0) / 32, cv2.Scharr(image, cv2.CV_32F, 0, 1) / 32
-        xx, xy, yy = (cv2.GaussianBlur(part, (0, 0), sigma) for part in (x * x, x * y, y * y))
-        rows.append(np.stack([xx, xy, xy, yy], -1))
-    return torch.from_numpy(np.stack(rows)).unflatten(-1, (2, 2))
+    planes = np.empty((3, *images.shape), np.float32)
+    for number, image in enumerate(images):
+        x, y = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32), cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
+        for plane, product in zip(planes, (x * x, x * y, y * y), strict=True):
+            plane[number] = cv2.GaussianBlur(product, (0, 0), sigma)
+    return torch.from_numpy(planes)
 
 
 def information(tensor: Tensor, edges: float = EDGES) -> Tensor:
-    """Factors L (..., 2, 2) with ``|L e|^2`` the weight of a flow error e: near 1 across edges, near 0 along them.
+    """Symmetric factors L (3, ...: xx, xy, yy) with ``|L e|^2`` the weight of a flow error e: near 1 across edges, near 0
+    along them.
 
-    Each eigenvalue s of the structure tensor becomes ``s / (s + edges)``: the aperture problem as a weight.
+    Each eigenvalue s of the structure tensor (3, ...) becomes ``s / (s + edges)``: the aperture problem as a weight. That is
+    ``S (S + edges)^-1``, and L its square root, which for 2 x 2 needs no eigenvectors.
     """
-    values, vectors = torch.linalg.eigh(tensor)
-    values = values.clamp_min(0)
-    return (values / (values + edges)).sqrt()[..., None] * vectors.mT
+    xx, xy, yy = tensor
+    square = xy * xy
+    inner = xx * yy - square
+    whole = 1 / (inner + edges * (xx + yy + edges))
+    root = (inner.clamp_min(0) * whole).sqrt()
+    first, second = (inner + edges * xx) * whole + root, (inner + edges * yy) * whole + root
+    size = (first + second).clamp_min(1e-12).rsqrt()
+    return torch.stack([first * size, edges * xy * whole * size, second * size])
+
+
+def full(planes: Tensor) -> Tensor:
+    """Symmetric matrices (..., 2, 2) of their planes (3, ...)."""
+    return planes[[0, 1, 1, 2]].movedim(0, -1).unflatten(-1, (2, 2))
 
 
 def fit_affine(place: Tensor, motion: Tensor, weight: Tensor, *, iterations: int = 10, scale: float = 0.3) -> Tensor:
@@ -54,41 +66,43 @@ def fit_affine(place: Tensor, motion: Tensor, weight: Tensor, *, iterations: int
     """
     ones = torch.cat([place, torch.ones_like(place[..., :1])], -1).double()
     motion, weight = motion.double(), weight.double() + 1e-12
-    robust = weight
+    eye, robust = torch.eye(3, dtype=torch.float64), weight
     for _ in range(iterations):
-        left = torch.einsum("npi,np,npj->nij", ones, robust, ones)
-        right = torch.einsum("npi,np,npk->nik", ones, robust, motion)
-        ridge = 1e-9 * torch.diagonal(left, dim1=1, dim2=2).sum(-1)[:, None, None] * torch.eye(3, dtype=torch.float64)
-        fitted = torch.linalg.solve(left + ridge + 1e-12 * torch.eye(3, dtype=torch.float64), right)
-        residual = (motion - ones @ fitted).norm(dim=-1)
-        size = weighted_median(residual, weight).clamp_min(scale)[:, None]
-        robust = weight / (1 + (residual / size).square())
+        left = (ones * robust[..., None]).mT
+        normal = left @ ones
+        ridge = 1e-9 * torch.diagonal(normal, dim1=1, dim2=2).sum(-1)[:, None, None] + 1e-12
+        fitted = torch.linalg.solve(normal + ridge * eye, left @ motion)
+        x, y = (motion - ones @ fitted).unbind(-1)
+        square = x * x + y * y
+        size = weighted_median(square, weight).clamp_min(scale**2)[:, None]
+        robust = weight / (1 + square / size)
     return fitted.mT
 
 
 def weighted_median(values: Tensor, weight: Tensor) -> Tensor:
     """Weighted median (N,) of values (N, P)."""
-    order = values.argsort(-1)
+    ordered, order = values.sort(-1)
     total = weight.gather(-1, order).cumsum(-1)
     index = (total < total[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(values.shape[-1] - 1)
-    return values.gather(-1, order).gather(-1, index).squeeze(-1)
+    return ordered.gather(-1, index).squeeze(-1)
 
 
-def background(fields: Fields) -> tuple[Tensor, Tensor]:
-    """Affine motion (T - 1, 2, 3) of the picture's border in pixels, forward and backward."""
+def background(fields: Fields, count: int = 300) -> Tensor:
+    """Affine motion (T - 1, 2, 3) of the picture's border to the next frame, in pixels, from about `count` of its pixels."""
     height, width = fields.forward.shape[1:3]
-    grid = pixel_grid(height, width)
     depth = max(2, round(BORDER * min(height, width)))
     frame = torch.ones(height, width, dtype=torch.bool)
     frame[depth:-depth, depth:-depth] = False
-    place = grid[frame].expand(len(fields.forward), -1, 2)
-    return tuple(
-        fit_affine(place, flow[:, frame], trust[:, frame])
-        for flow, trust in (
-            (fields.forward, fields.forward_confidence),
-            (fields.backward, fields.backward_confidence),
-        )
-    )
+    index = frame.flatten().nonzero()[:, 0]
+    index = index[:: max(1, len(index) // count)]
+    place = pixel_grid(height, width).flatten(0, 1)[index].expand(len(fields.forward), -1, 2)
+    return fit_affine(place, fields.forward.flatten(1, 2)[:, index], fields.forward_confidence.flatten(1)[:, index])
+
+
+def reversed_affine(motion: Tensor) -> Tensor:
+    """The way back (N, 2, 3) of affine motions x -> x + A [x, 1]."""
+    back = torch.linalg.inv(torch.eye(2, dtype=motion.dtype) + motion[:, :, :2])
+    return torch.cat([back - torch.eye(2, dtype=motion.dtype), -back @ motion[:, :, 2:]], -1)
 
 
 def foreground(fields: Fields, factor: Tensor) -> Tensor:
@@ -101,22 +115,25 @@ def foreground(fields: Fields, factor: Tensor) -> Tensor:
 
     Args:
         fields: The clip's flow.
-        factor: (T, H, W, 2, 2) L, from `information`.
+        factor: (3, T, H, W) L, from `information`.
     """
     import cv2
 
     height, width = fields.forward.shape[1:3]
     grid = pixel_grid(height, width)
-    ones = torch.cat([grid, torch.ones_like(grid[..., :1])], -1).double()
-    ahead, behind = background(fields)
-    difference = torch.zeros(len(fields.forward) + 1, height, width)
+    ahead = background(fields)
+    difference = torch.zeros(len(fields.forward) + 1, height, width)  # squared
     for part, flow, affine in (
-        (slice(None, -1), fields.forward, ahead), (slice(1, None), fields.backward, behind),
+        (slice(None, -1), fields.forward, ahead), (slice(1, None), fields.backward, reversed_affine(ahead)),
     ):  # fmt: skip
-        other = flow - torch.einsum("nij,hwj->nhwi", affine, ones).float()
-        difference[part] = torch.maximum(difference[part], (factor[part] @ other[..., None]).squeeze(-1).norm(dim=-1))
-    high = torch.quantile(difference.flatten(1), 0.99, dim=1).clamp_min(1e-6)[:, None, None]
-    seeds = ((difference > STILL) & (difference > 0.2 * high)).numpy().astype(np.uint8)
+        affine = affine.float()
+        x, y = (flow - (grid @ affine[:, None, :, :2].mT + affine[:, None, None, :, 2])).unbind(-1)
+        xx, xy, yy = factor[:, part]
+        first, second = xx * x + xy * y, xy * x + yy * y
+        difference[part] = torch.maximum(difference[part], first * first + second * second)
+    some = difference.flatten(1)[:, ::4]
+    high = some.kthvalue(round(0.99 * some.shape[1]), 1).values.clamp_min(1e-12)[:, None, None]
+    seeds = (difference > (0.04 * high).clamp_min(STILL**2)).numpy().astype(np.uint8)
     size = max(3, round(min(height, width) / 16)) | 1
     wide, lines, halo = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (size, LINES, HALO))
     masks = []

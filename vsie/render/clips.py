@@ -77,20 +77,23 @@ def generator(seed: int, item: int, clip: int | None = None) -> np.random.Genera
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(item, 0 if clip is None else clip + 1)))
 
 
-def render_clip(renderer: Renderer, settings: ClipSettings, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
+def render_clip(
+    renderer: Renderer, settings: ClipSettings, rng: np.random.Generator, *, speed: tuple[float, float] = motion.SPEED
+) -> tuple[np.ndarray, dict]:
     """Draw a trajectory and light and render them.
 
     Args:
         renderer: Of the object.
         settings: The data set's.
         rng: From `generator`.
+        speed: Range of the trajectory's speed, radians per frame.
 
     Returns:
         The frames (T, H, W, 3) uint8, and the arrays of the clip's archive by name: times (T,) in seconds,
         object_in_camera (T, 4, 4), intrinsics (3, 3), latents (T, 7) in 3DIEBench's order, all float64, and what
         `settings.auxiliary` asks for.
     """
-    trajectory = motion.sample(settings.trajectory, settings.frames, rng)
+    trajectory = motion.sample(settings.trajectory, settings.frames, rng, speed=speed)
     lights = [motion.sample_light(rng) for _ in range(settings.frames if trajectory.relit else 1)]
     cameras = None if trajectory.viewpoints is None else trajectory.cameras
     span = 1 if trajectory.relit else settings.frames

@@ -67,13 +67,14 @@ class Trajectory:
         return poses
 
 
-def sample(kind: str, frames: int, rng: np.random.Generator) -> Trajectory:
+def sample(kind: str, frames: int, rng: np.random.Generator, *, speed: tuple[float, float] = SPEED) -> Trajectory:
     """Draw the motion of one clip.
 
     Args:
         kind: One of `KINDS`.
         frames: Number of frames T, at least 1.
         rng: Where all randomness comes from.
+        speed: Range of the speed, radians per frame.
 
     Raises:
         ValueError: For an unknown kind or fewer than one frame.
@@ -84,13 +85,13 @@ def sample(kind: str, frames: int, rng: np.random.Generator) -> Trajectory:
         raise ValueError(f"trajectory is {kind!r}, expected one of {', '.join(KINDS)}")
     steps = np.arange(frames)
     if kind == "turntable":
-        yaw = rng.uniform(0, 2 * math.pi) + _signed_speed(rng) * steps
+        yaw = rng.uniform(0, 2 * math.pi) + _signed_speed(rng, speed) * steps
         return _from_rotations(kind, Rotation.from_rotvec(yaw[:, None] * np.array([0.0, 0.0, 1.0])))
     if kind == "tumble":
         start = Rotation.from_euler("xyz", rng.uniform(-EULER_RANGE, EULER_RANGE, 3))
         axis = rng.standard_normal(3)
         axis /= np.linalg.norm(axis)
-        turn = Rotation.from_rotvec(rng.uniform(*SPEED) * steps[:, None] * axis)
+        turn = Rotation.from_rotvec(rng.uniform(*speed) * steps[:, None] * axis)
         return _from_rotations(kind, turn * start)
     if kind == "views":
         angles = rng.uniform(-EULER_RANGE, EULER_RANGE, (frames, 3))
@@ -99,7 +100,7 @@ def sample(kind: str, frames: int, rng: np.random.Generator) -> Trajectory:
         angles = rng.uniform(EULER_RANGE, math.pi, (frames, 3)) * rng.choice([-1.0, 1.0], (frames, 3))
         return Trajectory(kind, Rotation.from_euler("xyz", angles).as_matrix(), angles, relit=True)
     rotations = np.broadcast_to(np.eye(3), (frames, 3, 3)).copy()
-    return Trajectory(kind, rotations, np.zeros((frames, 3)), viewpoints=_orbit(steps, rng))
+    return Trajectory(kind, rotations, np.zeros((frames, 3)), viewpoints=_orbit(steps, rng, speed))
 
 
 def sample_light(rng: np.random.Generator) -> np.ndarray:
@@ -121,9 +122,9 @@ def euler_xyz(rotations: np.ndarray) -> np.ndarray:
     return np.stack([a, b, c], -1)
 
 
-def _signed_speed(rng: np.random.Generator) -> float:
+def _signed_speed(rng: np.random.Generator, speed: tuple[float, float]) -> float:
     """A speed in either direction."""
-    return rng.uniform(*SPEED) * (1 if rng.random() < 0.5 else -1)
+    return rng.uniform(*speed) * (1 if rng.random() < 0.5 else -1)
 
 
 def _from_rotations(kind: str, rotations: Rotation) -> Trajectory:
@@ -132,13 +133,13 @@ def _from_rotations(kind: str, rotations: Rotation) -> Trajectory:
     return Trajectory(kind, matrices, euler_xyz(matrices))
 
 
-def _orbit(steps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _orbit(steps: np.ndarray, rng: np.random.Generator, speed: tuple[float, float]) -> np.ndarray:
     """Azimuth and elevation (T, 2) of a camera that goes round at a constant azimuthal speed, nodding slowly.
 
     The elevation is a sine around a middle height, with an amplitude that stays inside `ELEVATION` and between a
     quarter of and one whole period per 16 frames: smooth, never out of range, and independent of the clip's length.
     """
-    azimuth = rng.uniform(0, 2 * math.pi) + _signed_speed(rng) * steps
+    azimuth = rng.uniform(0, 2 * math.pi) + _signed_speed(rng, speed) * steps
     low, high = ELEVATION
     middle = rng.uniform(low, high)
     amplitude = rng.uniform(0, min(middle - low, high - middle))

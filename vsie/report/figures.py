@@ -83,6 +83,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 TITLES = {
     "online/top1": "online probe: Top-1", "online/pose_deg": "online probe: pose error, deg",
+    "online/told_pose_deg": "online probe: error against told motion, deg",
     "collapse/rankme": "effective rank", "collapse/std": "standard deviation",
     "collapse/within_object_share": "share of variance within objects",
 }  # fmt: skip
@@ -202,7 +203,7 @@ def _unwrapped(angle: np.ndarray, about: np.ndarray) -> np.ndarray:
 
 def trajectories(
     true_deg: np.ndarray, tracked_deg: Mapping[str, np.ndarray], out: Path | str, *, titles: Sequence[str] | None = None,
-    errors_deg: Mapping[str, np.ndarray] | None = None, ylabel: str = "angle from the first frame, deg",
+    errors_deg: Mapping[str, np.ndarray] | None = None, ylabel: str = "angle from the first frame, deg", truth: str = "truth",
 ) -> Path:  # fmt: skip
     """True against tracked angle over each clip, one small plot per clip.
 
@@ -213,6 +214,7 @@ def trajectories(
         titles: One per clip.
         errors_deg: Tracker name to (B, F) geodesic errors; their medians are printed in each plot.
         ylabel: Of the left plots.
+        truth: What the true angles are called.
     """
     clips, frames = true_deg.shape
     wide = min(4, clips)
@@ -225,7 +227,7 @@ def trajectories(
         axes = figure.add_subplot(tall, wide, clip + 1, sharex=first)
         first = first or axes
         true = np.degrees(np.unwrap(np.radians(true_deg[clip])))
-        handles["truth"] = axes.plot(steps, true, color=INK, linewidth=1.2, zorder=1)[0]
+        handles[truth] = axes.plot(steps, true, color=INK, linewidth=1.2, zorder=1)[0]
         lines = []
         for number, (name, angles) in enumerate(tracked_deg.items()):
             found = _unwrapped(angles[clip], true)
@@ -250,6 +252,67 @@ def trajectories(
         if clip >= clips - wide:
             axes.set_xlabel("frame", fontsize=8, color=INK)
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), fontsize=9, frameon=False)
+    return _save(figure, out)
+
+
+def layer_rows(metrics: Mapping[str, float]) -> list[dict[str, float | str]]:
+    """The layer curves in flat metrics (with intervals): layer, part, measure, value, low, high, null; NaN where unknown."""
+    rows = []
+    for key, value in metrics.items():
+        place = key.split("/")
+        if place[0] == "layers" and len(place) == 4 and value is not None:
+            beside = {name: metrics.get(f"{key}/{name}", math.nan) for name in ("low", "high", "null")}
+            rows.append({"layer": place[2], "part": place[3], "measure": place[1], "value": value, **beside})
+    return sorted(rows, key=lambda row: (row["measure"], row["layer"], row["part"]))
+
+
+LAYER_PANELS = {
+    "SEIS, channels": {"seis_equiv": "S_equiv", "seis_inv": "S_inv"},
+    "SEIS, positions": {"seis_space_equiv": "S_equiv", "seis_space_inv": "S_inv"},
+    "the ladder": {"identity": "identity", "isometry": "isometry", "linear": "linear map"},
+    "linear probes": {"class_linear": "class, Top-1", "pose_linear": "pose, R2"},
+}
+
+
+def layer_curves(metrics: Mapping[str, float], out: Path | str) -> Path:
+    """What happens along the network: a panel for SEIS on channels and on positions, the ladder, and probes.
+
+    Whole latents are lines (with 95 % intervals), their parts markers where they begin, nulls and floors dotted.
+
+    Args:
+        metrics: Flat, with ``layers/...`` keys and intervals.
+        out: Where to.
+    """
+    from matplotlib.lines import Line2D
+
+    rows = layer_rows(metrics)
+    layers = sorted({row["layer"] for row in rows})
+    panels = {title: names for title, names in LAYER_PANELS.items() if any(row["measure"] in names for row in rows)}
+    figure = _figure(4.2 * len(panels), 4.4)
+    for number, (title, names) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        for index, (measure, name) in enumerate(names.items()):
+            own = [row for row in rows if row["measure"] == measure]
+            line = [row for row in own if row["part"] == "all"]
+            places = [layers.index(row["layer"]) for row in line]
+            values, low, high, null = (np.array([row[key] for row in line]) for key in ("value", "low", "high", "null"))
+            axes.plot(places, values, color=COLOURS[index], linewidth=1.4, marker="o", markersize=3, label=name)
+            axes.fill_between(places, low, high, color=COLOURS[index], alpha=0.15, linewidth=0)
+            axes.plot(places, null, color=COLOURS[index], linewidth=1, linestyle=":")
+            for part, marker in (("inv", "s"), ("equi", "^")):
+                some = [row for row in own if row["part"] == part]
+                where, what = [layers.index(row["layer"]) for row in some], [row["value"] for row in some]
+                axes.plot(where, what, marker, color=COLOURS[index], markersize=6, markerfacecolor="white")
+        _plain(axes)
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        lowest = min([row["value"] for row in rows if row["measure"] in names] + [0.0])
+        axes.set(ylim=(max(-1.05, lowest - 0.05), 1.05), xticks=range(len(layers)))
+        axes.set_xticklabels([layer.split("-", 1)[1].removeprefix("backbone.") for layer in layers], rotation=90, fontsize=7)
+        axes.legend(fontsize=8, frameon=False)
+    handles = [Line2D([], [], color=QUIET, marker=marker, linestyle=style, markerfacecolor="white")
+               for marker, style in (("s", ""), ("^", ""), ("", ":"))]  # fmt: skip
+    names = ["invariant part", "equivariant part", "shuffled pairs, or floor"]
+    figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return _save(figure, out)
 
 

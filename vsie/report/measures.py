@@ -147,9 +147,48 @@ def dci(metrics: Mapping[str, float]) -> Table | None:
     return "block DCI", ["factor", "importance of inv", "of equi", "score", "floor"], lines
 
 
+def pictures(metrics: Mapping[str, float]) -> Table | None:
+    """Lie derivatives of the parts over their variance: in the plane, and out of it at small rendered turns."""
+    motions = _named({k: v for k, v in metrics.items() if k.endswith("/relative")}, "lie/plane/", 2)
+    keys = [(f"lie/plane/{motion}/{{}}/relative", motion.replace("_", " ")) for motion in motions]
+    keys.append(("lie/rendered/relative/{}", "out of the plane, rendered"))
+    lines = [[name, *(number(metrics.get(key.format(part))) for part in PARTS)] for key, name in keys]
+    lines = [line for line in lines if set(line[1:]) != {"-"}]
+    return ("Lie derivative over the variance (0: invariant)", ["motion", *PARTS], lines) if lines else None
+
+
+def maps(metrics: Mapping[str, float]) -> Table | None:
+    """Feature maps of moved images against moved feature maps: 1 where they agree, 0 where no more than of different images."""
+    named = [key.split("@")[1] for key in metrics if key.startswith("correlation/equivariance@") and key.count("/") == 2]
+    lines = []
+    for key in named:
+        motion, block = key.split("/")
+        cells = [number(metrics.get(f"correlation/{what}@{key}")) for what in ("equivariance", "invariance")]
+        lines.append([f"{block}, {motion.replace('_', ' ')}", *cells, number(metrics.get(f"lie/block/{key}/relative"))])
+    header = ["block, motion", "equivariance", "invariance", "Lie derivative"]
+    return ("do feature maps move with the image?", header, lines) if lines else None
+
+
+def position(metrics: Mapping[str, float]) -> Table | None:
+    """The position of a patch erased from its token, and what the image's mean token still tells."""
+    columns = {"position_linear": "position R2, linear", "position_kernel": "position R2, kernel",
+               "class_linear": "class, linear", "pose_linear": "pose R2, linear"}  # fmt: skip
+    erasers = _named(metrics, "position/position_linear/", 2)
+    columns = {key: name for key, name in columns.items() if any(f"position/{key}/{eraser}" in metrics for eraser in erasers)}
+    lines = []
+    for eraser in erasers:
+        facts = [number(metrics.get(f"position/change/{eraser}")), number(metrics.get(f"position/kept/{eraser}"), 0)]
+        lines.append([eraser, *(number(metrics.get(f"position/{column}/{eraser}")) for column in columns), *facts])
+        if f"position/position_linear/{eraser}/random" in metrics:
+            cells = [number(metrics.get(f"position/{column}/{eraser}/random")) for column in columns]
+            lines.append(["  random, same rank", *cells, "-", "-"])
+    header = ["eraser", *columns.values(), "change", "dims kept"]
+    return ("the position of a patch erased from its token", header, lines) if lines else None
+
+
 def tables(metrics: Mapping[str, float]) -> list[Table]:
     """All tables (title, header, lines) that the metrics have something for."""
-    found = (make(metrics) for make in (scores, predictor, leakage, ratios, cleaned, erasure, dci))
+    found = (make(metrics) for make in (scores, predictor, leakage, ratios, cleaned, erasure, dci, pictures, maps, position))
     return [table for table in found if table is not None]
 
 

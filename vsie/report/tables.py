@@ -15,6 +15,8 @@ BESIDE = ("floor", "identity", "random_init")
 COLUMNS = ("measure", "inv", "equi", "all", "floor", "random init")
 LOWER_IS_BETTER = ("_deg", "steering/pre", "pre/pre")
 COMPAT = "compat_sie/"
+ESTIMATED = "estimated/"  # of keys that were judged against estimated motion
+AGAINST = "against estimated motion"
 
 NAMES = {
     "classification/top1": "Top-1, single frame", "classification/top5": "Top-5, single frame",
@@ -89,8 +91,18 @@ def _beside(metrics: Mapping[str, float], keys: Sequence[str], what: str) -> flo
     return next((metrics[f"{key}/{what}"] for key in keys if f"{key}/{what}" in metrics), None)
 
 
+def stripped(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What was judged against estimated motion, under the keys that it would have had against true poses."""
+    return {key.removeprefix(ESTIMATED): value for key, value in metrics.items() if key.startswith(ESTIMATED)}
+
+
 def rows(metrics: Mapping[str, float]) -> list[tuple[str, list[list[str]]]]:
-    """Blocks of rows: (title, rows of one text per column of `COLUMNS`). What was not measured is left out."""
+    """Blocks of rows: (title, rows of one text per column of `COLUMNS`). What was not measured is left out.
+
+    What was judged against estimated motion stands in blocks of its own, and their titles say so.
+    """
+    told = stripped(metrics)
+    apart = [(f"{title}, {AGAINST}", block) for title, block in rows(told)] if told else []
     blocks: dict[str, list[list[str]]] = {}
     for key in ROWS:
         keys = [f"{key}/{part}" for part in ("all", "equi", "inv")]
@@ -119,7 +131,7 @@ def rows(metrics: Mapping[str, float]) -> list[tuple[str, list[list[str]]]]:
              "retrieval", "compat_sie", "collapse"]  # fmt: skip
     titles = {"collapse": "collapse alarms", "pose": "pose from a pair of frames", "rotation": "pose from a pair of stills",
               "retrieval": "steering of stills", "compat_sie": "as SIE released it (floors differ)"}  # fmt: skip
-    return [(titles.get(title, title), blocks[title]) for title in order if title in blocks]
+    return [(titles.get(title, title), blocks[title]) for title in order if title in blocks] + apart
 
 
 def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -161,6 +173,11 @@ COMPARED = (
     "rotation/geodesic_median_deg/equi", "rotation/r2_quaternion/equi", "colour/r2/equi", *RETRIEVAL,
     "compat_sie/classification/top1/all", "compat_sie/rotation/r2/equi", "compat_sie/rotation/r2/all",
     "compat_sie/colour/r2/all", *(f"{COMPAT}{key}" for key in RETRIEVAL),
+    *(f"{ESTIMATED}{key}" for key in (
+        "pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/inv", "pose/geodesic_median_deg/inversion", "steering/mrr",
+        "steering/hit@1", "tracking/probe/rpe_deg@1", "tracking/probe/drift_deg", "tracking/inversion/rpe_deg@1",
+        "tracking/inversion/drift_deg",
+    )),
 )  # fmt: skip
 
 
@@ -175,6 +192,8 @@ def spread(key: str, values: Sequence[float]) -> str:
 
 def _long_name(key: str) -> str:
     """Words for a full key, the part or the tracker included."""
+    if key.startswith(ESTIMATED):
+        return f"{_long_name(key.removeprefix(ESTIMATED))}, {AGAINST}"
     if key.startswith(COMPAT):
         words = name(key) if key in NAMES else f"{name(key.rpartition('/')[0])}, {key.rpartition('/')[2]}"
         return f"SIE's release: {words}"

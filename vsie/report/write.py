@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,18 +49,23 @@ def write_report(
     write_text(out / "metrics.json", json.dumps(plain(metrics), indent=1, sort_keys=True) + "\n")
     if result.samples:
         paired.save(out / "samples.npz", result.samples, clips=paired.fingerprint(test))
-    table, known = tables.terminal(metrics), measures.terminal(metrics)
+    table, known = tables.terminal(metrics), _known(metrics, measures.terminal)
     table += f"\n\n{known}" if known else ""
     write_text(out / "table.txt", table + "\n")
     write_text(out / "table.md", tables.markdown(metrics) + "\n")
     written = [out / "metrics.json", out / "table.txt", out / "table.md"]
     if known:
-        write_text(out / "measures.md", measures.markdown({**result.metrics, **result.intervals}) + "\n")
+        write_text(out / "measures.md", _known({**result.metrics, **result.intervals}, measures.markdown) + "\n")
         written.append(out / "measures.md")
+    if rows := figures.layer_rows(metrics):
+        lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
+        write_text(out / "layers.csv", "\n".join(lines) + "\n")
+        written += [out / "layers.csv", figures.layer_curves(metrics, out / "layers.png")]
     axis = motion_axis(torch.as_tensor(deltas))
     if (Path(run) / "log.csv").is_file():
         written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))
-    parts = {name: flat(test, name, "clip").numpy() for name in test.parts() if name != "all"}
+    own = [name for name in test.parts() if name != "all"] or ["all"]
+    parts = {name: flat(test, name, "clip").numpy() for name in own}
     poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
     angles = angle_about(axis, poses[:1], poses)
     written.append(
@@ -76,6 +81,12 @@ def write_report(
         print(f"note: {note}")
     print("written: " + ", ".join(str(file) for file in written))
     return written
+
+
+def _known(metrics: dict[str, float], form: Callable[[Mapping[str, float]], str]) -> str:
+    """Tables of what each part knows; those against estimated motion apart, under a line that says so."""
+    true, told = form(metrics), form(tables.stripped(metrics))
+    return "\n\n".join([part for part in (true, told and f"{tables.AGAINST.capitalize()}:", told) if part])
 
 
 def plain(metrics: dict[str, float]) -> dict[str, float | None]:
@@ -121,7 +132,7 @@ def _trajectories(result: Result, test: Features, axis: torch.Tensor, frame: str
             errors[name] = np.degrees(pose.geodesic(rotation, true).numpy())
     titles = [Path(test.paths[i]).parent.name or Path(test.paths[i]).stem for i in result.arrays["tracking/index"][rows]]
     label = "angle from the first frame, deg" if one_axis else "size of the rotation, deg"
-    return figures.trajectories(angles(true), tracked, out, titles=titles, errors_deg=errors, ylabel=label)
+    return figures.trajectories(angles(true), tracked, out, titles=titles, errors_deg=errors, ylabel=label, truth=result.truth)
 
 
 def _share(rotation: torch.Tensor, axis: torch.Tensor) -> float:

@@ -100,7 +100,7 @@ class Trainer(TrainerConfig):
         module = self.wrap(method)
         optimiser = self.build_optimiser(method)
         module, optimiser = fabric.setup(module, optimiser)
-        probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed))
+        probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed, told=method.frame if dataset.told else None))
         start, seconds = 0, 0.0
         if resume and checkpoint.locate(run, missing_ok=True):
             checkpoint.load_weights(run, method)
@@ -131,8 +131,10 @@ class Trainer(TrainerConfig):
                 loss, terms = 0.0, {}
                 for number, batch in enumerate(batches):
                     clips, poses, labels = self.ready(batch, augment, _mix(seed, step) + number)
+                    trust = fabric.to_device(batch["trust"]) if "trust" in batch else None
                     with fabric.no_backward_sync(module, enabled=number + 1 < self.accumulate):
-                        outputs = module(clips, poses, *([labels] if method.needs_labels else []))
+                        weights = {"trust": trust} if method.weighs and trust is not None else {}
+                        outputs = module(clips, poses, *([labels] if method.needs_labels else []), **weights)
                         fabric.backward(outputs.loss / self.accumulate)
                     loss = loss + distributed.mean(outputs.loss) / self.accumulate
                     for name, term in outputs.terms.items():
@@ -142,7 +144,7 @@ class Trainer(TrainerConfig):
                 optimiser.step()
                 method.after_step(step + 1, self.steps)
                 flat = None if poses is None else poses.flatten(1, 2)
-                probes.step(outputs.latents, labels if classes else None, flat)
+                probes.step(outputs.latents, labels if classes else None, flat, trust)
                 bar.update()
                 done = step + 1
                 if log and (done % self.log_steps == 0 or done == self.steps):

@@ -23,11 +23,14 @@ class OnlineProbes(nn.Module):
         classes: Number of classes; 0 where there are no labels.
         posed: Whether poses are known.
         momentum: Of the running averages of scores.
+        told: In which frame motion is told where it is not the true one: it is asked in that frame, and so named.
     """
 
-    def __init__(self, split: Split, classes: int, posed: bool, *, momentum: float = 0.98) -> None:
+    def __init__(
+        self, split: Split, classes: int, posed: bool, *, momentum: float = 0.98, told: str | None = None
+    ) -> None:
         super().__init__()
-        self.split, self.classes, self.posed, self.momentum = split, classes, posed, momentum
+        self.split, self.classes, self.posed, self.momentum, self.told = split, classes, posed, momentum, told
         widths = {"inv": split.invariant, "equi": split.equivariant, "all": split.invariant + split.equivariant}
         state = torch.random.get_rng_state()  # the model's own random numbers must not depend on who watches
         self.norms = nn.ModuleDict({part: nn.BatchNorm1d(width, affine=False) for part, width in widths.items()})
@@ -37,8 +40,8 @@ class OnlineProbes(nn.Module):
         self.optimiser = torch.optim.Adam(self.parameters(), lr=2e-3) if classes or posed else None
         self.scores: dict[str, float] = {}
 
-    def step(self, latents: Tensor, labels: Tensor | None, poses: Tensor | None) -> None:
-        """Score, then learn from, detached latents (B, N, D), labels (B,), poses (B, N, 4, 4)."""
+    def step(self, latents: Tensor, labels: Tensor | None, poses: Tensor | None, trust: Tensor | None = None) -> None:
+        """Score, then learn from, detached latents (B, N, D), labels (B,), poses (B, N, 4, 4), trust (B, N, N) in them."""
         if self.optimiser is None:
             return
         inv, equi = self.split(latents)
@@ -52,11 +55,17 @@ class OnlineProbes(nn.Module):
                 self._score(f"online/top1/{part}", (logits.argmax(-1) == target).float().mean())
             if self.posed and poses is not None:
                 pair = torch.cat([values, values.roll(1, 1)], -1)
-                motion = pose.delta(poses, poses.roll(1, 1), "body")[..., :3, :3]
+                motion = pose.delta(poses, poses.roll(1, 1), self.told or "body")[..., :3, :3]
                 found = self.pose_heads[part](pair)
-                losses.append((found - motion[..., :2].mT.flatten(-2)).square().mean())
-                error = pose.geodesic(pose.from_6d(found.detach()), motion).rad2deg().median()
-                self._score(f"online/pose_deg/{part}", error)
+                wrong = (found - motion[..., :2].mT.flatten(-2)).square()
+                error = pose.geodesic(pose.from_6d(found.detach()), motion).rad2deg()
+                if trust is not None:
+                    step = torch.arange(poses.shape[1], device=poses.device)
+                    known = trust[:, step, step.roll(1)]
+                    wrong = wrong * (known / known.mean().clamp_min(1e-6))[..., None]
+                    error = error[known > 0] if (known > 0).any() else error.new_full((1,), 90.0)  # nobody knows
+                losses.append(wrong.mean())
+                self._score(f"online/{'told_' if self.told else ''}pose_deg/{part}", error.median())
         self.optimiser.zero_grad(set_to_none=True)
         sum(losses).backward()
         self.optimiser.step()

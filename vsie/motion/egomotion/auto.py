@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vsie.motion.egomotion.affine import Affine
-from vsie.motion.egomotion.base import Egomotion, Motion, Observation, choose, motionless, still
+from vsie.motion.egomotion.base import Egomotion, Motion, Observation, choose, motionless
 from vsie.motion.egomotion.essential import Essential
 from vsie.motion.egomotion.orbit import Orbit
 from vsie.motion.egomotion.pnp import Pnp
@@ -23,7 +23,7 @@ class Auto(Egomotion):
         border: Share of the border's textured pixels that have to move for the camera to be what moves.
     """
 
-    def __init__(self, *, upright: bool = True, shift: float = 0.85, border: float = 0.5) -> None:
+    def __init__(self, *, upright: bool = True, shift: float = 0.92, border: float = 0.5) -> None:
         self.shift, self.border = shift, border
         self.estimators = {"pnp": Pnp(), "orbit": Orbit(upright=upright), "affine": Affine(), "essential": Essential()}
 
@@ -31,7 +31,7 @@ class Auto(Egomotion):
         """The name of the estimator for a clip, or ``none``."""
         if clip.depth is not None:
             return "pnp"
-        if still(clip):
+        if clip.still:
             return "none"
         if self._border_moves(clip):
             return "affine" if self._held(clip) else "essential"
@@ -50,33 +50,33 @@ class Auto(Egomotion):
         return found
 
     def _share(self, clip: Observation) -> float:
-        """How much of the foreground's flow a shift and a growth explain, 0 to 1: the median over the steps."""
-        steps = torch.arange(len(clip) - 1)
-        points = choose(clip, steps, 400)
-        flow = clip.fields.forward.flatten(1, 2).gather(1, points.index[..., None].expand(-1, -1, 2))
+        """How much of the foreground's flow a shift and a growth explain, up to 1: the median over the steps.
+
+        Of the flow itself, not of its affine part: the visible side of a round thing that turns has nearly the affine flow of
+        a thing that shifts, and what tells them apart is what no affine flow explains.
+        """
+        points = choose(clip, torch.arange(len(clip) - 1), 300)
+        flow = clip.fields.forward.flatten(1, 2).gather(1, points.index[..., None].expand(-1, -1, 2)).double()
         trust = clip.fields.forward_confidence.flatten(1).gather(1, points.index)
         weight = (points.real * trust * points.factor.square().sum((-1, -2))).double() + 1e-9
         affine = fit_affine(points.place, flow, weight)
-        ones = torch.cat([points.place, torch.ones_like(points.place[..., :1])], -1).double()
-        fitted = ones @ affine.mT
-        power = (weight * fitted.square().sum(-1)).sum(1)
         grow = (affine[:, 0, 0] + affine[:, 1, 1]) / 2
         middle = (weight[..., None] * points.place).sum(1) / weight.sum(1, keepdim=True)
-        mean = (affine @ torch.cat([middle, torch.ones_like(middle[:, :1])], 1)[..., None])[..., 0]
+        mean = (affine[:, :, :2] @ middle[..., None])[..., 0] + affine[:, :, 2]
         simple = mean[:, None] + grow[:, None, None] * (points.place - middle[:, None])
-        left = (weight * (fitted - simple).square().sum(-1)).sum(1)
+        left, power = ((weight * field.square().sum(-1)).sum(1) for field in (flow - simple, flow))
         return float((1 - left / power.clamp_min(1e-12)).median())
 
     def _held(self, clip: Observation) -> bool:
         """Whether what differs from the background's motion does not move in the picture."""
-        region = clip.region[:-1] & (clip.factor[:-1].square().sum((-1, -2)) / 2 > 0.3)
+        region = clip.region[:-1] & (clip.texture[:-1] > 0.3)
         if region.float().mean() < 0.005:
             return False
         return bool(clip.fields.forward.norm(dim=-1)[region].median() < STILL)
 
     def _border_moves(self, clip: Observation) -> bool:
         """Whether the border has texture, and moves."""
-        told = clip.factor[:-1].square().sum((-1, -2)) / 2
+        told = clip.texture[:-1]
         height, width = told.shape[1:]
         depth = max(2, min(height, width) // 8)
         rim = torch.ones(height, width, dtype=torch.bool)

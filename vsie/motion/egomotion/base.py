@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.motion.fields import Fields
-from vsie.motion.foreground import foreground, grey, information, structure
+from vsie.motion.foreground import foreground, full, grey, information, structure
 
 SCALES = ("metric", "centre", "unit", "image")
 """The unit of a translation: the depth's own; the distance to the centre of rotation; its own length; the (equal) depth."""
@@ -71,8 +71,23 @@ class Observation:
 
     @property
     def factor(self) -> Tensor:
-        """(T, H, W, 2, 2): see `foreground.information`."""
+        """(3, T, H, W): see `foreground.information`."""
         return self._once("factor", lambda: information(structure(self.grey.numpy())))
+
+    @property
+    def texture(self) -> Tensor:
+        """(T, H, W) in [0, 1]: how much of the motion the place tells, half the sum of the squares of `factor`."""
+
+        def make() -> Tensor:
+            xx, xy, yy = self.factor
+            return (xx * xx + yy * yy) / 2 + xy * xy
+
+        return self._once("texture", make)
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing in the clip moves that has texture: a static video, a black one."""
+        return bool(self._once("still", lambda: _still(self)))
 
     @property
     def region(self) -> Tensor:
@@ -143,27 +158,23 @@ def choose(clip: Observation, frames: Tensor, count: int, *, region: Tensor | No
     """Pixels of the frames (A,) that tell of motion: drawn from the region, where there is texture first; reproducible."""
     height, width = clip.frames.shape[1:3]
     region = (clip.region if region is None else region)[frames]
-    factor = clip.factor[frames].flatten(1, 2)
-    told = factor.square().sum((-1, -2)) / 2
+    told = clip.texture[frames].flatten(1)
     noise = torch.rand(1, height * width, generator=torch.Generator().manual_seed(0))
     score = region.flatten(1) * (told + 1e-3) * (noise + 0.1)
     best = score.topk(min(count, height * width), 1)
-    index = best.indices
-    if index.shape[1] < count:
-        index = torch.nn.functional.pad(index, (0, count - index.shape[1]))
-    real = torch.nn.functional.pad(best.values > 0, (0, count - best.values.shape[1]))
-    row = index[..., None, None].expand(-1, -1, 2, 2)
+    index, order = best.indices.sort(1)  # neighbours in the picture are neighbours in memory
+    real = best.values.gather(1, order) > 0
+    short = (0, count - index.shape[1])
+    index, real = torch.nn.functional.pad(index, short), torch.nn.functional.pad(real, short)
     place = torch.stack([index % width, index // width], -1) + 0.5
-    return Points(place, real, factor.gather(1, row), index)
+    return Points(place, real, full(clip.factor[:, frames[:, None], index // width, index % width]), index)
 
 
-def still(clip: Observation) -> bool:
-    """Whether nothing in the clip moves that has texture: a static video, a black one."""
-    told = clip.factor.square().sum((-1, -2)) / 2
-    trust = clip.fields.forward_confidence
-    size = clip.fields.forward.norm(dim=-1)
-    moving = (size > 0.15) & (told[:-1] > 0.05) & (trust > 0.2)
-    return bool(moving.float().mean() < 5e-4)
+def _still(clip: Observation) -> Tensor:
+    x, y = clip.fields.forward.unbind(-1)
+    square = x * x + y * y
+    moving = (square > 0.15**2) & (clip.texture[:-1] > 0.05) & (clip.fields.forward_confidence > 0.2)
+    return moving.float().mean() < 5e-4
 
 
 def motionless(clip: Observation, name: str) -> Motion:

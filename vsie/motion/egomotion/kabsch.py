@@ -35,8 +35,8 @@ class Kabsch(Pairwise):
         focal, middle = clip.camera
         known = torch.from_numpy(np.isfinite(clip.depth)).float()
         depth = torch.from_numpy(np.where(np.isfinite(clip.depth), clip.depth, 0)).float()
-        maps = torch.stack([depth, known], 1)
-        first, second = sample(maps[matches.source], matches.place), sample(maps[matches.target], matches.seen)
+        maps = torch.stack([depth, known], -1)
+        first, second = sample(maps, matches.source, matches.place), sample(maps, matches.target, matches.seen)
         # a place between object and ground has no depth of its own
         weight = (matches.weight * (first[..., 1] > 0.99) * (second[..., 1] > 0.99)).double()
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.motion import trajectory
-from vsie.motion.egomotion.base import Egomotion, Motion, Observation, believe, choose, motionless, still, turns
+from vsie.motion.egomotion.base import Egomotion, Motion, Observation, believe, choose, motionless, turns
 from vsie.motion.fields import follow
 
 
@@ -78,7 +78,7 @@ class Pairwise(Egomotion):
 
     def _one(self, clip: Observation) -> Motion:
         name = type(self).__name__.lower()
-        if still(clip):
+        if clip.still:
             return motionless(clip, name)
         matches = match(clip, self.points, self.gaps, region=self._region(clip))
         deltas = self._deltas(clip, matches)

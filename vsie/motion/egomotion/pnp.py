@@ -50,11 +50,11 @@ class Pnp(Pairwise):
         if self.refinements:
             blurred = [cv2.GaussianBlur(image, (0, 0), 0.8) for image in clip.grey.numpy()]
             images = derivatives(torch.from_numpy(np.stack(blurred)))
-            here = sample(images[matches.source], matches.place)
+            here = sample(images, matches.source, matches.place)
             real = (matches.weight > 0).double()
             for _ in range(self.refinements):
                 place = _project(points, motion, focal, middle)
-                there = sample(images[matches.target], place.float())
+                there = sample(images, matches.target, place.float())
                 slope = ((here + there)[..., 1:] / 2).double()
                 strength = slope.square().sum(-1, keepdim=True) + 20
                 shift = (-slope * (there[..., :1] - here[..., :1]) / strength).clamp(-2, 2)

@@ -27,8 +27,8 @@ class Dis(Flow):
     """
 
     def __init__(
-        self, *, resolution: int = 256, finest_scale: int = 1, patch: int = 8, stride: int = 4, iterations: int = 16,
-        smoothness: float = 5.0, refinements: int = 5, workers: int | None = None,
+        self, *, resolution: int = 256, finest_scale: int = 1, patch: int = 8, stride: int = 6, iterations: int = 16,
+        smoothness: float = 5.0, refinements: int = 0, workers: int | None = None,
     ) -> None:  # fmt: skip
         if finest_scale < 0:
             raise ValueError(f"flow.finest_scale is {finest_scale}, expected at least 0")

@@ -1,0 +1,26 @@
+"""One encoded image to one frame."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from vsie.data.decode import VideoError
+
+
+def decode_image(data: bytes, path: str | os.PathLike, *, swap_rb: bool = False) -> np.ndarray:
+    """An encoded image as uint8 (H, W, 3) RGB, upright as its EXIF says; with `swap_rb` red and blue change places.
+
+    Grey images come out with three equal channels, images of 16 bits with their upper 8.
+
+    Raises:
+        VideoError: The data are no whole image; `path` is named.
+    """
+    import cv2
+
+    whole = not data.startswith(b"\xff\xd8") or data.rstrip(b"\0").endswith(b"\xff\xd9")  # a cut JPEG ends in grey, silently
+    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data and whole else None
+    if image is None:
+        raise VideoError(f"{path}: not an image that can be read whole")
+    return image if swap_rb else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
