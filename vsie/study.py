@@ -384,6 +384,7 @@ def study(
                 raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+    failed = {cell: failed[cell] for cell in cells if cell in failed}  # in the grid's order, not that of their ends
     done = [(cell.row, cell.seed, cell.folder) for cell in cells if cell not in failed]
     if not done:
         raise ValueError(f"{out}: no run is trained and judged" + "".join(f"\n{line}" for line in (*notes, *failed.values())))
