@@ -35,7 +35,8 @@ def accuracy(share: float, rng) -> paired.Sample:
 
 
 def judged(
-    root, row, seed, *, frames=1, drift=5.0, top1=0.8, leak=0.02, inv=0.8, cleaned=0.8, left=0.6, clips="a", extra=(), lack=()
+    root, row, seed, *, frames=1, drift=5.0, top1=0.8, leak=0.02, inv=0.8, cleaned=0.8, left=0.6, clips="a", extra=(), lack=(),
+    alone=False,
 ):  # fmt: skip
     """The folder of a run that was judged: an untrained nothing with these outcomes."""
     rng = np.random.default_rng(100 * seed + frames)
@@ -50,6 +51,8 @@ def judged(
     rows = {("leakage", "inv"): (leak, inv), ("leakage", "all"): (0.6, 0.85), ("leakage", "equi"): (0.7, 0.85)}
     rows |= {("leakage", name): (0.5, 0.7) for name in extra}
     rows |= {("cleaned", name): (left, cleaned) for name in ERASERS if name not in lack}
+    if alone:
+        rows |= {("single", "inv"): (leak, inv), ("single", "inlp"): (0.01, inv + 0.1), ("single", "all"): (0.6, 0.85)}
     for (family, name), (pose, share) in rows.items():
         for strength, column in enumerate(COLUMNS):
             samples[f"{family}/{column}/{name}"] = r2(pose * (0.25 + 0.25 * strength), rng)
@@ -81,7 +84,7 @@ def page(tmp_path_factory):
     """Clips drift less and longer ones more than stills; class and leak are the same; erasers leave most of the pose."""
     out = tmp_path_factory.mktemp("study")
     done = [judged(out, "stills", seed) for seed in range(3)]
-    done += [judged(out, "clips", seed, frames=2, drift=4.0, extra=("raw",)) for seed in range(3)]
+    done += [judged(out, "clips", seed, frames=2, drift=4.0, extra=("raw",), alone=True) for seed in range(3)]
     done += [judged(out, "longer", seed, frames=4, drift=6.0, lack=("rasa",)) for seed in range(2)]
     return out, answer.write(done, GRID, out, notes=["longer: not trained with seed 2."])
 
@@ -165,6 +168,8 @@ def test_the_learned_part_wins_where_the_erasers_leave_pose(page):
     assert found["clips"]["better_by"]["tracking/inversion/drift_deg"]["verdict"] == "better"
     assert set(found["clips"]["plane"]) - set(found["stills"]["plane"]) == {"raw backbone"}  # a new row appears by itself
     assert "raw backbone" in text
+    said = next(line for line in text.splitlines() if line.startswith("* (b) of frames encoded alone, `clips`"))
+    assert "wins against 0 of 1 erasers" in said and "**yes**" not in said  # another question, another answer
 
 
 def test_other_answers_are_given_where_the_numbers_are_others(tmp_path):
@@ -188,7 +193,9 @@ def test_the_page_stands_alone_and_its_pictures_show_something(page):
     text = page[1].read_text()
     assert "A &lt;test&gt; of it" in text and "<test>" not in text
     pictures = sorted(page[0].glob("*.png"))
-    assert [file.name for file in pictures] == ["frames.png", "learned.png", "plane.png", "probes.png", "video.png"]
+    assert [file.name for file in pictures] == [
+        "frames.png", "learned.png", "plane.png", "plane_alone.png", "probes.png", "video.png"
+    ]  # fmt: skip
     assert text.count("data:image/png;base64,") == len(pictures)
     assert not re.search(r"(src|href)=\"(?!data:)", text)
     for file in pictures:

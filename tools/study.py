@@ -2,7 +2,7 @@
 
     python tools/study.py                                             # the answer: vicreg, sie, stills, clips; 3 seeds; hours
     python tools/study.py rows=[stills,vsie] seeds=[0] images=300000  # a part of it, shorter
-    python tools/study.py 'take=["vsie=runs/vsie_*","stills=runs/stills_*"]' train=false   # of runs that are there already
+    python tools/study.py 'take=[vsie=runs/vsie_*,stills=runs/stills_*]' train=false   # of runs that are there already
     python tools/study.py grid=ablation out=ablation                  # what each piece of vsie is for
     python tools/study.py overrides=[experiment=debug] rows=[stills,vsie] seeds=[0,1] out=toy   # all of it at toy size
 
@@ -10,6 +10,9 @@ Run the same command again to go on: what is trained and judged is not done twic
 """
 
 from __future__ import annotations
+
+import re
+import sys
 
 from vsie.config import StudyConfig, hydra_main
 
@@ -26,5 +29,19 @@ def main(config: StudyConfig) -> None:
     print(page)
 
 
+def with_lists(arguments: list[str]) -> list[str]:
+    """Arguments as Hydra takes them: every entry of take=[a=b,...] and overrides=[a=b,...] is quoted, its brackets left whole."""
+    quoted = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in ("take", "overrides") and value.startswith("[") and value.endswith("]"):
+            entries = re.findall(r"""(?:"[^"]*"|'[^']*'|\[[^\]]*\]|[^,\["'])+""", value[1:-1])
+            inside = [entry if entry[0] in "\"'" else "'" + entry.replace("'", "\\'") + "'" for entry in entries]
+            argument = f"{key}=[{','.join(inside)}]"
+        quoted.append(argument)
+    return quoted
+
+
 if __name__ == "__main__":
+    sys.argv[1:] = with_lists(sys.argv[1:])
     main()

@@ -45,6 +45,7 @@ from vsie.verdicts import (
     signed,
 )
 
+BOTH = ("leakage", "all")
 Found = Mapping[Measure, Mapping[str, Estimate]]  # how much better rows are than the reference, by measure
 Duels = Mapping[str, tuple[Estimate, Estimate, str]]
 
@@ -170,12 +171,22 @@ def on_erasing(rows: Rows, grid: GridConfig, out: Path, judged: Mapping[str, Due
                 "seeds with 95 % intervals over objects and seeds; small: a seed; dashed: the floors."),
         Picture(planes.probes({COLUMNS[c]: points(runs, [c]) for c in POSE_COLUMNS}, out / "probes.png"),
                 f"{subject}: the same for each probe."),
-        _plane_table(runs, drawn, judged[subject]),
+        _plane_table(runs, shared(runs), drawn, judged[subject]),
     ]  # fmt: skip
+    alone = {name: found for name in judged if (found := duels(rows[name], single=True))}
+    if alone:
+        lines = [erasing(name, found) for name, found in alone.items()]
+        blocks += [Heading("The same of frames that were encoded alone", 3), ALONE, Lines(lines)]
+        said = said + [f"of frames encoded alone, {line}" for line in lines]
+    if subject in alone:
+        drawn = points(runs, single=True)
+        words = f"{subject}: class kept against pose left, every frame encoded alone."
+        blocks.append(Picture(planes.plane(drawn, out / "plane_alone.png", floor=floor), words))
+        blocks.append(_plane_table(runs, shared(runs, single=True), drawn, alone[subject]))
     if len(judged) > 1:
         best = [_learned(name, rows[name]) for name in judged]
         blocks.append(Picture(planes.plane(best, out / "learned.png", floor=floor), "The learned invariant part of every row."))
-    return blocks, [f"(b) {line}" for line in said if line.startswith(f"`{subject}`")]
+    return blocks, [f"(b) {line}" for line in said]
 
 
 def _learned(name: str, runs: Sequence[Judged]) -> planes.Point:
@@ -183,9 +194,11 @@ def _learned(name: str, runs: Sequence[Judged]) -> planes.Point:
     return planes.Point(name, own.leak, own.utility)
 
 
-def _plane_table(runs: Sequence[Judged], drawn: Sequence[planes.Point], found: Mapping[str, Any]) -> Table:
+def _plane_table(
+    runs: Sequence[Judged], places: Mapping[str, tuple[str, str]], drawn: Sequence[planes.Point], found: Duels
+) -> Table:
     """Every representation: leak by probe, class, and the learned part against it."""
-    places, lines = shared(runs), []
+    lines = []
 
     def median(key: str) -> str:
         values = [value for run in runs if not math.isnan(value := run.metric(key))]
@@ -193,7 +206,7 @@ def _plane_table(runs: Sequence[Judged], drawn: Sequence[planes.Point], found: M
 
     for point in drawn:
         family, row = places[point.name]
-        whole = f"erasure/{CLASS}/{row}" if family == "cleaned" else f"erasure/{CLASS}/none" if row == "all" else ""
+        whole = {"cleaned": f"erasure/{CLASS}/{row}"}.get(family, f"erasure/{CLASS}/none" if (family, row) == BOTH else "")
         cells = [f"{point.leak.value:.3f} ({point.leak.low:.3f} to {point.leak.high:.3f})"]
         cells += [median(f"{family}/{column}/{row}") for column in POSE_COLUMNS]
         cells += [f"{point.utility.value:.3f} ({point.utility.low:.3f} to {point.utility.high:.3f})"]
@@ -255,6 +268,10 @@ def cautions(rows: Rows) -> list[str]:
     return lines
 
 
+ALONE = (
+    "Where frames of a clip are mixed, what `equi`, `all` and the erasers know of the class comes from the whole clip, and what "
+    "an invariant part of each frame's own knows comes from one frame. Here every latent is of one frame."
+)
 HOW = (
     "Differences are paired: the same held-out objects, the same frames and pairs, the same seeds. Each of 1,000 resamples draws "
     "objects and seeds with replacement; **not shown** means that the 95 % interval holds zero. No correction is made for many "

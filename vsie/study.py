@@ -78,7 +78,7 @@ def planned(
     """The cells of a grid, seed by seed, so that a study that is stopped early has whole seeds.
 
     Raises:
-        ValueError: An unknown row, a seed twice, or an override that does not fit, with the row named.
+        ValueError: An unknown row, a seed twice, a group chosen twice, or an override that does not fit, with the row named.
     """
     rows = list(grid.rows) if rows is None else list(rows)
     unknown = [row for row in rows if row not in grid.rows]
@@ -90,6 +90,10 @@ def planned(
     made: dict[str, tuple[tuple[str, ...], TrainConfig]] = {}
     for row in rows:
         told = [*overrides, *grid.common, *grid.rows[row], *([] if budget is None else [f"trainer.images={budget}"])]
+        keys = [entry.partition("=")[0] for entry in told]
+        twice = sorted({key for key in keys if keys.count(key) > 1 and (CONFIGS / key).is_dir()})
+        if twice:  # the last one would win, and the row would be another one than it looks
+            raise ValueError(f"row {row}: {', '.join(twice)} is chosen twice: {', '.join(told)}")
         try:
             made[row] = tuple(told), compose("train", told)
         except ValueError as error:
@@ -283,14 +287,16 @@ def failure(cell: Cell, what: str, status: int, log: Path) -> str:
 
 
 def prepared(cells: Sequence[Cell], data: str | None) -> None:
-    """Render and decode what the runs need, once for all of them."""
+    """Render and decode what the runs need, and estimate its motion where that is asked for, once for all of them."""
     seen: dict[str, TrainConfig] = {}
     for cell in cells:
-        plain = to_plain(cell.config)["data"]
-        kept = {key: plain[key] for key in ("layout", "root", "size", "cache", "bench", "render")}
+        plain = to_plain(cell.config)
+        kept = {key: plain["data"][key] for key in ("layout", "root", "size", "cache", "bench", "render")}
+        kept |= {key: plain[key] for key in ("flow", "egomotion")} | {"motion": plain["motion"]["source"]}
         seen.setdefault(json.dumps(kept, sort_keys=True, default=str), cell.config)
     for config in seen.values():
-        pipeline.open_data(config)
+        manifest, _ = pipeline.open_data(config)
+        pipeline.open_motion(config, manifest)
     if data and cells:
         config = from_plain(to_plain(cells[0].config))
         config.data.root = data
@@ -378,6 +384,7 @@ def study(
                 raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+    failed = {cell: failed[cell] for cell in cells if cell in failed}  # in the grid's order, not that of their ends
     done = [(cell.row, cell.seed, cell.folder) for cell in cells if cell not in failed]
     if not done:
         raise ValueError(f"{out}: no run is trained and judged" + "".join(f"\n{line}" for line in (*notes, *failed.values())))

@@ -198,7 +198,8 @@ def measures() -> tuple[Measure, ...]:
         Measure("pose left in inv, best of all probes", "split", "share", False, "leak/inv",
                 lambda run: worst(run, "leakage", "inv")),
         *(
-            Measure(f"{COLUMNS[column]}, inv", "split", "share", False, f"leakage/{column}/inv", main=False)
+            Measure(f"{COLUMNS[column]} above its floor, inv", "split", "share", False, f"leak/{column}/inv",
+                    lambda run, column=column: worst(run, "leakage", "inv", [column]), main=False)
             for column in POSE_COLUMNS
         ),
         Measure("rotation of a pair, inv, probe", "split", "deg", True, "pose/geodesic_median_deg/inv", main=False),
@@ -296,47 +297,52 @@ def front(points: Sequence[Point]) -> list[str]:
     return [point.name for point in points if not beaten(point)]
 
 
-def representations(run: Judged) -> dict[str, tuple[str, str]]:
-    """Name on the page to (family, row) of every representation that was asked for class and by all probes of the pose."""
+def representations(run: Judged, *, single: bool = False) -> dict[str, tuple[str, str]]:
+    """Name on the page to (family, row) of every representation that was asked for class and by all probes of the pose.
+
+    Args:
+        run: Where from.
+        single: Of frames encoded alone; else of frames with their clip around them.
+    """
     found: dict[str, tuple[str, str]] = {}
     for key in run.samples:
-        match = re.fullmatch(rf"(leakage|cleaned)/{CLASS}/(.+)", key)
+        match = re.fullmatch(rf"({'single' if single else 'leakage|cleaned'})/{CLASS}/(.+)", key)
         if match and worst(run, *match.groups()) is not None:
-            family, row = match.groups()
-            words = ERASERS.get(row, row) if family == "cleaned" else INPUTS.get(row, ROWS.get(row, row))
-            found.setdefault(words, (family, row))
-    if any(family == "cleaned" for family, _ in found.values()):  # the leakage matrix has one eraser of its own
-        found = {words: place for words, place in found.items() if place != ("leakage", "leace")}
+            row = match.group(2)
+            found.setdefault(ERASERS.get(row) or INPUTS.get(row) or ROWS.get(row, row), match.groups())
+    if any(row in ERASERS for _, row in found.values()):  # the leakage matrix has one eraser of its own
+        found = {words: (family, row) for words, (family, row) in found.items() if row != "leace"}
     return found
 
 
-def shared(runs: Sequence[Judged]) -> dict[str, tuple[str, str]]:
+def shared(runs: Sequence[Judged], *, single: bool = False) -> dict[str, tuple[str, str]]:
     """The representations that all runs of a row have."""
-    others = [representations(run) for run in runs[1:]]
-    return {words: place for words, place in representations(runs[0]).items() if all(words in other for other in others)}
+    first, *others = (representations(run, single=single) for run in runs)
+    return {words: place for words, place in first.items() if all(words in other for other in others)}
 
 
-def points(runs: Sequence[Judged], columns: Sequence[str] = POSE_COLUMNS) -> list[Point]:
+def points(runs: Sequence[Judged], columns: Sequence[str] = POSE_COLUMNS, *, single: bool = False) -> list[Point]:
     """Every representation of a row's runs on the plane of leak, by the best of `columns`, against class."""
     found = []
-    for words, (family, row) in shared(runs).items():
+    for words, (family, row) in shared(runs, single=single).items():
         leak = over_seeds(runs, lambda run, f=family, r=row: worst(run, f, r, columns))
         utility = over_seeds(runs, lambda run, f=family, r=row: run.samples.get(f"{f}/{CLASS}/{r}"))
-        found.append(Point(words, leak, utility, learned=(family, row) == ("leakage", "inv")))
+        found.append(Point(words, leak, utility, learned=row == "inv"))
     order = [*INPUTS.values(), *ERASERS.values()]
     return sorted(found, key=lambda point: order.index(point.name) if point.name in order else len(order))
 
 
-def duels(runs: Sequence[Judged]) -> dict[str, tuple[Estimate, Estimate, str]]:
+def duels(runs: Sequence[Judged], *, single: bool = False) -> dict[str, tuple[Estimate, Estimate, str]]:
     """The learned invariant part against every eraser of the same runs: leak, utility (differences), and the verdict."""
-    found = {}
-    for words, (family, row) in shared(runs).items():
-        if family != "cleaned":
+    places, found = shared(runs, single=single), {}
+    if INPUTS["inv"] not in places:
+        return found
+    own = "/".join((places[INPUTS["inv"]][0], CLASS, "inv"))
+    for words, (family, row) in places.items():
+        if row not in ERASERS:
             continue
-        leak = over_seeds(runs, lambda run, r=row: Minus(worst(run, "leakage", "inv"), worst(run, "cleaned", r)))
-        utility = over_seeds(
-            runs, lambda run, r=row: Minus(run.samples[f"leakage/{CLASS}/inv"], run.samples[f"cleaned/{CLASS}/{r}"])
-        )
+        leak = over_seeds(runs, lambda run, f=family, r=row: Minus(worst(run, own.split("/")[0], "inv"), worst(run, f, r)))
+        utility = over_seeds(runs, lambda run, f=family, r=row: Minus(run.samples[own], run.samples[f"{f}/{CLASS}/{r}"]))
         found[words] = leak, utility, against_eraser(leak, utility)
     return found
 
@@ -350,7 +356,15 @@ def erasing(name: str, found: Mapping[str, tuple[Estimate, Estimate, str]]) -> s
     parts.append(f"holds less pose than {len(less)} of them")
     if loses:
         parts.append(f"loses against {', '.join(loses)}")
-    head = "yes" if len(wins) == len(found) else "no" if loses and not wins else "in part" if wins else "not shown"
+    traded = [words for words, (*_, said) in found.items() if "neither wins" in said]
+    if traded:
+        parts.append(f"neither wins against {len(traded)}, where one has less pose and the other more class")
+    if len(wins) == len(found):
+        head = "yes"
+    elif wins:
+        head = "in part"
+    else:
+        head = "no" if loses or len(traded) == len(found) else "not shown"
     return f"`{name}`: **{head}**: the learned invariant part {'; '.join(parts)}."
 
 

@@ -12,7 +12,7 @@ from tests.evaluation.synthetic import BlockSteering, features
 from vsie.evaluation import bootstrap, suite
 
 PARTS = ("inv", "equi", "all")
-NAMES = ("seis", "ladder", "leakage", "cleaned", "dci", "erasure", "lie", "correlation", "layers", "position")
+NAMES = ("seis", "ladder", "leakage", "cleaned", "single", "dci", "erasure", "lie", "correlation", "layers", "position")
 
 
 def pair(**options):
@@ -76,6 +76,7 @@ def test_every_key_has_what_belongs_beside_it(result):
     }
     judged = [e for e in erasers if f"cleaned/rank/{e}" in metrics]
     keys |= {f"cleaned/{c}/{e}": ("floor",) for c in (*columns, "pose_mlp", "pair") for e in judged}
+    keys |= {f"single/{c}/{row}": ("floor",) for c in (*columns, "pose_mlp", "pair") for row in (*rows, *judged)}
     keys |= {"dci/disentanglement": (), "dci/completeness": ()}
     keys |= {f"ladder/{name}": ("null",) if name in ("group_law", "inverse") else () for name in
              ("group_law", "inverse", "neutral", "motion")}  # fmt: skip
@@ -105,6 +106,20 @@ def test_they_say_what_is_known_to_be_true(result):
     assert metrics["cleaned/pose_linear/leace-rotation"] < 0.1 < 0.5 < metrics["leakage/pose_linear/all"]
     assert metrics["cleaned/class_linear/inlp"] > 0.5  # what is left is the class
     assert metrics["lie/ratio"] < 1  # noise is not steered
+
+
+def test_frames_alone_are_judged_by_what_they_alone_show(result):
+    """For stills it is what the clip says, to the bit; where the clip is around a frame it is asked anew, of the frame."""
+    for key in ("class_linear/inv", "pair/equi", "pose_kernel/inlp", "pose_mlp/leace"):
+        family = "cleaned" if key.endswith("inlp") else "leakage"
+        assert result.metrics[f"single/{key}"] == result.metrics[f"{family}/{key}"]
+    mixed = [dataclasses.replace(f, image=shuffled(f).image) for f in pair(objects=16, frames=4)]  # alone, nothing is known
+    found = suite.evaluate(*mixed, protocols=["leakage", "single"], probe_steps=120, progress=False).metrics
+    assert found["leakage/pose_linear/equi"] > 0.5 > 0.1 > found["single/pose_linear/equi"]
+    assert found["leakage/class_linear/inv"] > 0.8 > 0.6 > found["single/class_linear/inv"]
+    assert (
+        "single/pose_linear/inlp" in found and found["single/class_linear/all/floor"] == found["leakage/class_linear/all/floor"]
+    )
 
 
 def test_samples_give_the_scores_that_were_printed(result):

@@ -98,6 +98,7 @@ def test_the_worst_of_several_probes_changes_hands_in_a_resample():
     worst = Worst([(low, 0.1), (high, 0.2)])
     assert worst.value == pytest.approx(0.75 - 0.2)
     np.testing.assert_allclose(worst.replicates(np.array([[2, 0], [0, 2], [1, 1]])), [0.9, 1.3, 0.55])
+    assert Worst([(low, 0.9)]).value == 0 and Worst([(low, 0.9)]).replicates(np.array([[0, 2]])) == [0]  # nothing is found
 
 
 def test_a_share_of_what_all_knows_is_not_known_where_all_knows_nothing():

@@ -19,8 +19,8 @@ LEAST_RANK = 1.5  # effective: below it hardly anything is left that a class cou
 
 
 def cleaned(
-    audit: Audit, train: Features, test: Features, erasers: dict[str, erasure.Eraser], *, match: str = "pca", seed: int = 0,
-    row_done=None,
+    audit: Audit, train: Features, test: Features, erasers: dict[str, erasure.Eraser], *, match: str = "pca",
+    source: str = "clip", seed: int = 0, row_done=None,
 ) -> dict[str, tuple[dict[str, Column], float]]:  # fmt: skip
     """By eraser its columns, see `Audit.columns`, and the effective rank that it leaves.
 
@@ -30,10 +30,11 @@ def cleaned(
         test: Features of other objects.
         erasers: By name, for all of the latent; one that leaves nothing is passed over.
         match: How rows get the width of the narrowest part, see `leakage.reduced`.
+        source: ``clip`` or ``image``, see `Features`.
         seed: Of random projections.
         row_done: Called with the name after each row, for a progress bar.
     """
-    rows = audit.rows(train, test, "all")
+    rows = audit.rows(train, test, "all", source)
     width = min(train.part(part).shape[-1] for part in train.parts())
     found = {}
     for name, eraser in erasers.items():

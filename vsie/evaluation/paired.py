@@ -118,7 +118,10 @@ def of_items(kind: str, values: np.ndarray, objects: np.ndarray) -> Sample:
 
 @dataclass(frozen=True)
 class Worst:
-    """The largest of several scores, each above its own floor: what the best of several probes finds."""
+    """The largest of several scores, each above its own floor: what the best of several probes finds.
+
+    Never below 0: a probe that does worse than who sees nothing has found nothing.
+    """
 
     parts: Sequence[tuple[Quantity, float]]
 
@@ -130,11 +133,11 @@ class Worst:
     @property
     def value(self) -> float:
         """The largest score above its floor."""
-        return max(part.value - floor for part, floor in self.parts)
+        return max(0.0, *(part.value - floor for part, floor in self.parts))
 
     def replicates(self, counts: np.ndarray) -> np.ndarray:
         """The same (R,) in resamples (R, objects)."""
-        return np.max([part.replicates(counts) - floor for part, floor in self.parts], 0)
+        return np.max([part.replicates(counts) - floor for part, floor in self.parts], 0).clip(0)
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ def estimate(quantities: Sequence[Quantity], *, replicates: int = REPLICATES, se
     table = np.stack([quantity.replicates(counts) for quantity in quantities], 1)
     chosen = np.random.default_rng(seed + 1).integers(len(each), size=(replicates, len(each)))
     values = np.take_along_axis(table, chosen, 1).mean(1)
-    if not np.isfinite(values).any():
+    if not (np.isfinite(each).all() and np.isfinite(values).any()):  # not known for all seeds: nothing is said of it
         return Estimate(float(np.mean(each)), math.nan, math.nan, each)
     low, high = np.nanpercentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return Estimate(float(np.mean(each)), float(low), float(high), each)

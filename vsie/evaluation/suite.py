@@ -7,7 +7,7 @@ pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<
 or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
 
 More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage,
-cleaned, dci, erasure, lie, correlation, layers, position (the last four look at pictures too, through `Live`).
+cleaned, single, dci, erasure, lie, correlation, layers, position (the last four look at pictures too, through `Live`).
 
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
 Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.

@@ -146,6 +146,8 @@ def differences(panels: Mapping[str, Mapping[str, Mapping[str, Estimate]]], out:
     rows = list(dict.fromkeys(row for measures in panels.values() for found in measures.values() for row in found))
     if not rows:
         raise ValueError("no row was judged on the clips of the reference; nothing to draw")
+    from matplotlib.lines import Line2D
+
     style = styles(rows)
     tallest = max(len(measures) for measures in panels.values())
     figure = _figure(6.2 * len(panels), 0.34 * tallest + 0.12 * tallest * len(rows) + 1.2)
@@ -157,9 +159,10 @@ def differences(panels: Mapping[str, Mapping[str, Mapping[str, Estimate]]], out:
                 place = line + 0.7 * ((number + 0.5) / len(found) - 0.5)
                 colour, marker = style[row]
                 shown = value.low > 0 or value.high < 0
-                handles[row] = axes.errorbar(
+                handles.setdefault(row, Line2D([], [], marker=marker, color=colour, markersize=6, linewidth=1.2, label=row))
+                axes.errorbar(
                     [value.value], [place], xerr=_bars(value), fmt=marker, color=colour, ecolor=colour, markersize=6,
-                    markerfacecolor=colour if shown else "white", elinewidth=1.2, capsize=2, label=row,
+                    markerfacecolor=colour if shown else "white", elinewidth=1.2, capsize=2,
                 )  # fmt: skip
         axes.axvline(0, color=QUIET, linewidth=1.2, linestyle="--", zorder=1)
         axes.set_yticks(range(len(measures)), [textwrap.fill(words, 34) for words in measures], fontsize=8)
