@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.synthetic import BlockSteering, features
+from tests.evaluation.synthetic import BlockSteering, features, in_a_file
 from vsie import pose
 from vsie.evaluation import steering
-from vsie.evaluation.pose import flat
+from vsie.feature_set import flat
 
 
 def slow_scores(predictor, embedded, data, cap):
@@ -138,14 +138,14 @@ def test_a_pair_may_have_its_own_coefficients():
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
-def test_pieces_of_a_file_give_what_one_table_gives(tmp_path, similarity):
+def test_pieces_of_a_file_give_what_one_table_gives(monkeypatch, similarity):
     """Embedded latents in a memory-mapped file, read 5 rows at once, against one table of all similarities."""
     data = features(objects=6, clips=2, frames=4, noise=0.6, motion="tumble")
     predictor = BlockSteering(similarity=similarity)
     embedded = steering.embed(predictor, flat(data, "equi", "clip"))
-    file = steering.embed_to(predictor, data.rows("equi", "clip"), tmp_path / "embedded.npy", chunk=7)
-    assert isinstance(file, np.memmap)
-    np.testing.assert_array_equal(file, embedded.numpy())
+    monkeypatch.setattr(steering, "LARGE", 10)
+    file = steering.embed(predictor, flat(data, "equi", "clip"), chunk=7)
+    assert in_a_file(file) and not in_a_file(embedded) and torch.equal(file, embedded)
     whole = steering.retrieve(predictor, embedded, data, cap=None).metrics()
     assert steering.retrieve(predictor, file, data, cap=None).metrics() == whole
     poses = torch.from_numpy(data.poses.reshape(-1, 4, 4))

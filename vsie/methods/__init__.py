@@ -8,6 +8,7 @@ registered. What a method may say or do besides its `terms`:
   other windows (`trajectory.yaml`).
 * ``needs_labels``: its `terms` are given labels. ``direct_supervision``: poses or labels are targets, and reports say so.
 * ``check_data``: refuses data that it cannot be trained on. ``after_step``: moves what follows the weights (`ema.py`).
+* ``summarise``: how several steps become one invariant representation, where that is not a mean; the protocol ``aggregate``.
 * ``forward``: overridden where the terms need more than latents and poses.
 * Steering (`vsie.evaluation.inputs.Steering`): by its predictor, or by a group action of its own (`action.py`); ``part``
   says of which part of the latent. A method that does not steer is judged with the identity, and not inverted.
