@@ -6,11 +6,11 @@ z forward). A delta between two poses of one object has a frame:
 * ``body``    ``T_source^-1 @ T_target``: the axes of the object (3DIEBench and SIE);
 * ``camera``  ``T_target @ T_source^-1``: the axes of the camera (what flow and SLAM give).
 
-A pose may have a fifth column, (..., 4, 5): the colours that its view was seen under (`with_hues`). A delta between two such
-then has the differences of their hues in its own.
-
 Both have the same angle about different axes. Quaternions are xyzw, as in SciPy; kornia's wxyz is never seen outside of
 this file. Everything is batched, differentiable, and works in float32 and float64.
+
+A pose may have a fifth column, (..., 4, 5): the colours that its view was seen under (`with_hues`). A delta between two such
+has the differences of their hues in its own.
 """
 
 from __future__ import annotations

@@ -206,3 +206,23 @@ def test_a_steering_may_read_the_whole_latent():
 
     data = features(objects=6, clips=2, frames=5, noise=0.0, motion="tumble")
     assert steering.evaluate(Whole(), data, frame="body")[0].metrics()["hit@1"] == 1
+
+
+@pytest.mark.parametrize("sources", ["first", "released"])
+def test_sources_that_are_steered_often_cost_their_products(monkeypatch, sources):
+    """Queries as sums of K products of their source give what the steered latents themselves give; objects of unequal size."""
+    data = features(objects=7, clips=2, frames=9, noise=0.7, motion="tumble")
+    keep = np.array([clip for clip in range(14) if clip not in (3, 8)])
+    columns = ("image", "clip", "poses", "times", "labels", "objects", "clips")
+    paths = [data.paths[i] for i in keep]
+    data = dataclasses.replace(data, paths=paths, **{name: getattr(data, name)[keep] for name in columns})
+    for similarity in ("cosine", "euclidean"):
+        predictor = BlockSteering(similarity=similarity)
+        embedded = steering.embed(predictor, flat(data, "equi", "clip"))
+        options = dict(cap=None, sources=sources, chunk=24)
+        found, objects, _ = steering.pre(predictor, embedded, data, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(steering, "_find_by_source", steering._find)
+            slow, slow_objects, _ = steering.pre(predictor, embedded, data, **options)
+        np.testing.assert_allclose(found, slow, atol=1e-9)
+        np.testing.assert_array_equal(objects, slow_objects)

@@ -322,7 +322,11 @@ def pre(
     quaternions = pose.to_quaternion(poses[:, :3, :3])
     similarity = "cosine" if sources == "released" else steering.similarity
     own = None if sources == "released" else place[source]
-    find = _find_by_source if sources != "every" and linear(steering) else _find
+    find = _find
+    if sources != "every" and linear(steering):
+        told = (poses[frames[:1]].to(device) for frames in (source, target))
+        products = coefficients(steering, *told, embedded.dtype).shape[-1]
+        find = _find_by_source if products * len(groups) < len(source) else _find
     found = find(steering, embedded, poses, source, target, bank, own, similarity=similarity, chunk=chunk, device=device)
     errors = 1 - (quaternions[target] * quaternions[bank[found]]).sum(-1).square()
     objects = features.objects[(target // features.frames).numpy()]
