@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsie.files import atomic_path
+from vsie.files import atomic_path, reserve
 
 PARTS = ("inv", "equi", "all")
 SOURCES = ("image", "clip")
@@ -145,6 +145,14 @@ def flat(features: Features, part: str, source: str) -> Tensor:
     """One part of all frames as one list, (N * F, d) float32; of more than `LARGE` the features where they are, not a copy."""
     rows = features.rows(part, source)
     return torch.from_numpy(np.asarray(rows, np.float32) if len(rows) > LARGE else np.ascontiguousarray(rows, np.float32))
+
+
+def new_column(file: Path, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+    """A column to be filled, in an .npy file that has its full size on the disk already."""
+    column = np.lib.format.open_memmap(file, "w+", dtype=kind, shape=shape)
+    with open(file, "r+b") as opened:
+        reserve(opened.fileno(), file.stat().st_size)
+    return column
 
 
 def save_features(folder: Path, features: Features) -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from vsie import checkpoint, pose
 from vsie.encoders.base import Encoder
-from vsie.feature_set import Features
+from vsie.feature_set import Features, new_column
 from vsie.methods.base import Method, Split
 from vsie.model import build_method
 
@@ -220,10 +220,8 @@ def evaluation_features(
     def put(name: str, items, values: np.ndarray) -> None:
         if name not in columns:
             shape = (len(dataset), *values.shape[1:])
-            if folder is None:
-                columns[name] = np.empty(shape, values.dtype)
-            else:
-                columns[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype=values.dtype, shape=shape)
+            kept = (shape, values.dtype)
+            columns[name] = np.empty(*kept) if folder is None else new_column(folder / f"{name}.npy", *kept)
         columns[name][items] = values
 
     # clips are in memory whole

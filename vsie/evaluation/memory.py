@@ -21,7 +21,7 @@ from vsie import collapse, pose
 from vsie.evaluation import pose as pair
 from vsie.evaluation import released, steering
 from vsie.evaluation.inputs import check_scorable
-from vsie.feature_set import LARGE, Features, flat, load_features, write_features
+from vsie.feature_set import LARGE, Features, flat, load_features, new_column, write_features
 from vsie.methods.conditioning import Conditioning
 from vsie.predictors.hypernetwork import Hypernetwork
 
@@ -79,7 +79,7 @@ def noise(folder: Path, objects: int, dim: int, *, seed: int = 0) -> Features:
     """Features (objects, 50, dim) without any sense, on disk, written in pieces."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    image = np.lib.format.open_memmap(folder / "image.npy", "w+", dtype=np.float32, shape=(objects, VIEWS, dim))
+    image = new_column(folder / "image.npy", (objects, VIEWS, dim), np.float32)
     for first in range(0, objects, 200):
         image[first : first + 200] = rng.standard_normal(image[first : first + 200].shape, dtype=np.float32)
     angles = torch.from_numpy(rng.uniform(-np.pi / 2, np.pi / 2, (objects, VIEWS, 3)))

@@ -77,10 +77,10 @@ class Views:
 
 def validation(features: Features, seed: int = 0) -> np.ndarray:
     """The frames (O, 3) that one epoch of the released validation sees of each object, among all N * F: one for questions of one
-    view, then the two of a pair."""
+    view, then the two of a pair; (O, 1) where an object has one view and pairs cannot be asked for."""
     views = Views.of(features)
-    draws = [draw(torch.Generator().manual_seed(seed)) for draw in (views.one, views.two)]
-    return torch.stack([frames for frames_of_one_draw in draws for frames in frames_of_one_draw], 1).numpy()
+    draws = (views.one, views.two) if int(views.counts.min()) > 1 else (views.one,)
+    return torch.stack([frames for draw in draws for frames in draw(torch.Generator().manual_seed(seed))], 1).numpy()
 
 
 def widths(features: Features) -> dict[str, tuple[int, int]]:

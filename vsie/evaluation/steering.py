@@ -22,6 +22,7 @@ from torch import Tensor
 from vsie import pose
 from vsie.evaluation.inputs import Steering, linear, part_of, view_poses
 from vsie.feature_set import LARGE, Features, flat
+from vsie.files import reserve
 
 VIEWS = 32
 HITS = (1, 5)
@@ -78,6 +79,7 @@ def _table(rows: int, like: Tensor) -> Tensor:
     if rows <= LARGE:
         return like.new_empty(rows, like.shape[1])
     with tempfile.TemporaryFile(prefix="vsie-embedded-") as file:  # the map keeps it until the tensor is gone
+        reserve(file.fileno(), 4 * rows * like.shape[1])
         return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, like.shape[1])))
 
 
