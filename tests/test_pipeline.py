@@ -316,11 +316,41 @@ def test_batchnorm_in_train_mode_depends_on_the_batch_and_leaves_no_trace():
     assert encoder.layers[1].track_running_stats
 
 
+def test_only_the_frames_that_are_drawn_are_encoded_in_train_mode():
+    from types import SimpleNamespace
+
+    from tests.evaluation.synthetic import three_die_bench
+    from vsie.features import drawn_features, encode_mixed
+
+    class Normed(torch.nn.Module):
+        stride, dim = 1, 2
+
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(3)
+
+        def forward(self, clip):
+            return self.norm(clip.mean((2, 3, 4)))[:, None, :2]
+
+    method, known = SimpleNamespace(encoder=Normed().eval()), three_die_bench(objects=5, views=6, dim=2)
+    video = torch.randint(0, 255, (5, 6, 4, 4, 3), dtype=torch.uint8)
+    dataset = [{"frames": frames} for frames in video]
+    drawn = np.stack([6 * np.arange(5) + k for k in (0, 3, 5)], 1)
+    found = drawn_features(method, dataset, known, drawn)
+    assert found.clip is found.image and np.array_equal(found.poses, known.poses[:, [0, 3, 5]])
+    order = np.random.default_rng(0).permutation(5)
+    expected = encode_mixed(method.encoder, video[order][:, [0, 3, 5]], seed=int(order[0]))
+    np.testing.assert_allclose(found.image[order], expected, atol=1e-6)
+    assert not np.allclose(found.image, known.image[:, [0, 3, 5]])
+
+
 def test_features_with_latents_survive_their_file(tmp_path):
     from tests.evaluation.synthetic import three_die_bench
-    from vsie.pipeline import load_features, save_features
+    from vsie.feature_set import load_features, save_features
 
     data = three_die_bench(objects=3, views=4, dim=2)
-    save_features(tmp_path / "features.npz", data)
-    again = load_features(tmp_path / "features.npz")
+    assert load_features(tmp_path / "features") is None
+    save_features(tmp_path / "features", data)
+    again = load_features(tmp_path / "features")
+    assert isinstance(again.image, np.memmap) and again.clip is again.image and np.array_equal(again.image, data.image)
     assert np.array_equal(again.latents, data.latents) and tuple(again.latent_names) == data.latent_names

@@ -13,6 +13,7 @@ from vsie import features, pipeline
 from vsie.config import compose, to_plain
 from vsie.data import ClipsDataset, ImageShards
 from vsie.data.three_die_bench import LATENTS, ViewSource
+from vsie.feature_set import load_features, save_features
 from vsie.model import build_method
 from vsie.render.dataset import render_dataset
 from vsie.report import published
@@ -78,21 +79,28 @@ def test_features_carry_latents_and_numbers_to_disk_and_back(folder, tmp_path):
             image = torch.from_numpy(np.array(shards.clip(manifest.rows("val")[clip]).read(np.array([frame]))))
             latent = features.encode(method.encoder, image[None])[0, 0]
             np.testing.assert_allclose(found.image[clip, frame], latent, atol=1e-5)
-    pipeline.save_features(tmp_path / "features.npz", found)
-    again = pipeline.load_features(tmp_path / "features.npz")
+    save_features(tmp_path / "features", found)
+    again = load_features(tmp_path / "features")
     assert again.latent_names == found.latent_names
     for name in ("latents", "frame_numbers", "poses", "image"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
 
 
-def test_features_of_videos_have_none(clips, tmp_path):
+def test_features_of_rendered_videos_have_latents_and_those_of_others_none(clips, tmp_path):
+    import dataclasses
+
     from vsie.data import load
 
-    method = build_method(to_plain(compose("train", TINY[2:]))).eval()
-    found = features.evaluation_features(method, ClipsDataset(load(clips), "val"), frames=2)
+    method, manifest = build_method(to_plain(compose("train", TINY[2:]))).eval(), load(clips)
+    found = features.evaluation_features(method, ClipsDataset(manifest, "val"), frames=2)
+    assert found.latent_names == LATENTS[:7]
+    for values, path in zip(found.latents, found.paths, strict=True):
+        np.testing.assert_array_equal(values, np.load((manifest.root / path).with_suffix(".npz"))["latents"])
+    manifest = dataclasses.replace(manifest, latent_names=())
+    found = features.evaluation_features(method, ClipsDataset(manifest, "val"), frames=2)
     assert found.latents is None and found.frame_numbers is None and found.latent_names == ()
-    pipeline.save_features(tmp_path / "features.npz", found)
-    again = pipeline.load_features(tmp_path / "features.npz")
+    save_features(tmp_path / "features", found)
+    again = load_features(tmp_path / "features")
     assert again.latents is None and again.latent_names == () and again.paths == found.paths
 
 

@@ -5,6 +5,7 @@ Comparisons measure both sides in the same run, in turn, and quote the ratio of 
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -319,6 +320,13 @@ def three_die_bench(seconds: float) -> Rows:
     ]
 
 
+def memory(seconds: float) -> Rows:
+    """What the protocols hold in memory on features of 3DIEBench's size; see `vsie.evaluation.memory` (some minutes of CPU)."""
+    from vsie.evaluation.memory import benchmark
+
+    return benchmark()
+
+
 TRAIN_OBJECTS, TEST_OBJECTS, VIEWS = 41_920, 10_552, 50  # 3DIEBench's
 
 
@@ -336,7 +344,7 @@ def protocols(seconds: float) -> Rows:
     from vsie.evaluation import classification, released, steering
     from vsie.evaluation import pose as pair
     from vsie.evaluation import views as line
-    from vsie.evaluation.inputs import Features
+    from vsie.feature_set import Features
     from vsie.model import build_method
 
     torch.manual_seed(0)
@@ -369,8 +377,13 @@ def protocols(seconds: float) -> Rows:
             median_time(lambda r=r: steering.retrieve(method, embedded, few, cap=None, released=r), seconds / 4) / 16
             for r in (True, False)
         )
-        bank = torch.arange(16 * VIEWS)
-        search = median_time(lambda: steering.nearest_of_many("cosine", embedded, embedded, bank), seconds / 4) / len(bank) ** 2
+        rows, bank, sources = torch.randn(16_384, 1024, generator=generator), torch.arange(16_384), 4 * steering.CHUNK // VIEWS
+        queries = torch.randn(steering.CHUNK, 1024, generator=generator)
+        find = steering.nearest_of_many
+        search = median_time(lambda: find("cosine", queries, rows, bank), seconds / 4) / (len(queries) * len(bank))
+        products, mixing = (torch.randn(sources, *shape, generator=generator) for shape in ((4, 1024), (VIEWS, 4)))
+        call = functools.partial(find, "cosine", products, rows, bank, mixing=mixing, chunk=steering.CHUNK // 4)
+        shared_search = median_time(call, seconds / 4) / (sources * VIEWS * len(bank))
 
     flat, targets = views.features, pair.Targets.of(cached, reference=torch.tensor([0, 0, 0, 1.0]).double(), frame="body")
     turn = median_time(lambda: pair.fit(flat, targets, cached.views(), steps=10), seconds / 4) / 10
@@ -383,8 +396,8 @@ def protocols(seconds: float) -> Rows:
 
     probes = step * released.EPOCHS * -(-TRAIN_OBJECTS // released.BATCH)
     frames = TEST_OBJECTS * VIEWS
-    retrieval = retrieve * TEST_OBJECTS + search * frames**2
-    once = (TRAIN_OBJECTS + TEST_OBJECTS) * VIEWS + frames  # BatchNorm in train mode for the probes, in eval mode for retrieval
+    retrieval = retrieve * TEST_OBJECTS + shared_search * frames**2
+    once = TRAIN_OBJECTS * VIEWS + 3 * TEST_OBJECTS + frames  # BatchNorm in train mode for the probes, in eval mode for retrieval
     draws = sum(question.views for question in questions)
     shared = draws * (released.EPOCHS * TRAIN_OBJECTS + TEST_OBJECTS) + frames
     separate = len(parts) * draws * (released.EPOCHS * TRAIN_OBJECTS + TEST_OBJECTS) + frames
@@ -447,7 +460,7 @@ def known_features(objects: int, first: int, *, half: int = 256, noise: float = 
     """Features of turntables, two clips of 16 frames of each object: the class in the invariant half, the turned object, mixed,
     in the equivariant half, and noise."""
     from vsie import pose
-    from vsie.evaluation.inputs import Features
+    from vsie.feature_set import Features
 
     clips, frames = 2, 16
     shared, own = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1 + first)
@@ -510,7 +523,7 @@ def paired(first: Callable[[], Any], second: Callable[[], Any], seconds: float) 
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-FIGURES = (render, predictor, inversion, data, three_die_bench, train, protocols, measures, flow, motion)
+FIGURES = (render, predictor, inversion, data, three_die_bench, train, protocols, memory, measures, flow, motion)
 WHATS = {function.__name__: function for function in FIGURES}
 
 

@@ -159,6 +159,7 @@ class ConditioningConfig:
     frame: str = "body"
     translation: bool = False
     centred: bool = True
+    colour: str = "none"
 
 
 @dataclass
@@ -180,6 +181,8 @@ class TrainerConfig:
         devices: Fabric's.
         nodes: Fabric's num_nodes.
         compile: torch.compile the encoder.
+        sync_batch_norm: With several GPUs, BatchNorm over the global batch (SyncBatchNorm), as on one. PyTorch has it for CUDA
+            alone: several CPU processes keep statistics of their own, and a line says so.
         checkpoint_seconds: From one checkpoint to the next.
         log_steps: From one row of `log.csv` to the next.
         tensorboard: Write TensorBoard events beside `log.csv`.
@@ -198,6 +201,7 @@ class TrainerConfig:
     devices: str = "auto"
     nodes: int = 1
     compile: bool = False
+    sync_batch_norm: bool = False
     checkpoint_seconds: float = 60.0
     log_steps: int = 10
     tensorboard: bool = False

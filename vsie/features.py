@@ -8,6 +8,7 @@ the same.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from vsie import checkpoint, pose
 from vsie.encoders.base import Encoder
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import Features, new_column
 from vsie.methods.base import Method, Split
 from vsie.model import build_method
 
@@ -201,12 +202,24 @@ def batch_statistics(encoder: nn.Module) -> Iterator[None]:
 def encode_among_others(encoder: Encoder, video: Tensor, *, precision: str = "32-true", seed: int = 0) -> Tensor:
     """Single frames of clips (N, F, H, W, 3) uint8 with BatchNorm in train mode: latents (N, S, D).
 
-    A batch is one frame of each clip, drawn by `seed`, as SIE's released probes see one view of each of 256 objects: they
+    See `encode_mixed`; of several frames that are one step the one in its middle.
+    """
+    return encode_mixed(encoder, video[:, middles(encoder, video.shape[1])], precision=precision, seed=seed)
+
+
+def middles(encoder: Encoder, length: int) -> Tensor:
+    """Of a clip of so many frames those in the middle of each step (S,)."""
+    steps, stride = length // encoder.stride, encoder.stride
+    return torch.arange(steps) * stride + stride // 2 if steps else torch.zeros(1, dtype=torch.long)
+
+
+def encode_mixed(encoder: Encoder, video: Tensor, *, precision: str = "32-true", seed: int = 0) -> Tensor:
+    """Frames of objects (N, V, H, W, 3) uint8, each alone, with BatchNorm in train mode: latents (N, V, D).
+
+    A batch is one frame of each object, drawn by `seed`, as SIE's released probes see one view of each of 256 objects: they
     leave the frozen backbone in train mode, so a latent depends on the batch around it.
     """
-    count, length = video.shape[:2]
-    middle = torch.arange(length // encoder.stride) * encoder.stride + encoder.stride // 2 if length >= encoder.stride else [0]
-    video = video[:, middle]
+    count = len(video)
     order = torch.rand(count, video.shape[1], generator=torch.Generator().manual_seed(seed)).argsort(1)
     clips = torch.arange(count)
     latents = [None] * video.shape[1]
@@ -218,20 +231,29 @@ def encode_among_others(encoder: Encoder, video: Tensor, *, precision: str = "32
 
 def evaluation_features(
     method: Method, dataset, *, frames: int, widest: int | None = None, precision: str = "32-true", description: str = "features",
-    among_others: bool = False,
+    among_others: bool = False, folder: Path | None = None,
 ) -> Features:  # fmt: skip
     """Features of all clips of `dataset` (`vsie.data.windows.ClipsDataset`; clips of one length); see `encode_clip`.
 
     With `among_others` each frame is encoded alone with BatchNorm in train mode, in batches of frames of `OTHERS` clips drawn
-    at random: for the protocols as SIE released them.
+    at random: for the protocols as SIE released them. With a `folder` the columns are written there as they come, for
+    `feature_set.write_features` to complete, and are never in memory.
     """
     encoder = method.encoder
     was_training = method.training
     method.eval()
-    columns: dict[str, list] = {name: [] for name in ("image", "clip", "poses", "times", "labels", "objects", "clips", "paths")}
-    columns |= {"latents": [], "frame_numbers": []}  # empty where they are not known
+    columns: dict[str, np.ndarray] = {}
+    paths: list[str] = [""] * len(dataset)
+
+    def put(name: str, items, values: np.ndarray) -> None:
+        if name not in columns:
+            shape = (len(dataset), *values.shape[1:])
+            kept = (shape, values.dtype)
+            columns[name] = np.empty(*kept) if folder is None else new_column(folder / f"{name}.npy", *kept)
+        columns[name][items] = values
+
     # clips are in memory whole
-    batches = list(_chunks(len(dataset), max(1, IMAGES // max(frames, len(dataset[0]["frames"])))))
+    batches = [list(some) for some in _chunks(len(dataset), max(1, IMAGES // max(frames, len(dataset[0]["frames"]))))]
     if among_others:
         order = np.random.default_rng(0).permutation(len(dataset))
         batches = [batch.tolist() for batch in np.array_split(order, -(-len(order) // OTHERS))]
@@ -252,26 +274,50 @@ def evaluation_features(
             if key in clips[0]:
                 known = torch.stack([clip[key] for clip in clips])
                 # a step of several frames has the latents of the one in its middle
-                columns[name].append(known[:, encoder.stride // 2 :: encoder.stride][:, : alone.shape[1]].numpy())
+                put(name, items, known[:, encoder.stride // 2 :: encoder.stride][:, : alone.shape[1]].numpy())
         if encoder.stride > 1:
             usable = times.shape[1] - times.shape[1] % encoder.stride
             instants = encoder.step_times(times[:, :usable])
             times, poses = instants, pose.interpolate(times, poses, instants)
-        columns["image"].append(alone.cpu().numpy())
-        columns["clip"].append(context.cpu().numpy())
-        columns["times"].append(times.numpy())
-        columns["poses"].append(poses.numpy())
+        put("image", items, alone.cpu().numpy())
+        if context is not alone:
+            put("clip", items, context.cpu().numpy())
+        put("times", items, times.numpy())
+        put("poses", items, poses.numpy())
         for name, key in (("labels", "label"), ("objects", "object"), ("clips", "clip")):
-            columns[name].append(np.array([int(clip[key]) for clip in clips], dtype=np.int64))
-        columns["paths"] += [str(clip["path"]) for clip in clips]
+            put(name, items, np.array([int(clip[key]) for clip in clips], dtype=np.int64))
+        for item, clip in zip(items, clips, strict=True):
+            paths[item] = str(clip["path"])
     method.train(was_training)
-    arrays = {name: np.concatenate(values) for name, values in columns.items() if name != "paths" and values}
-    if among_others:  # back in the order of the data set
-        place = np.argsort(order)
-        arrays = {name: values[place] for name, values in arrays.items()}
-        columns["paths"] = [columns["paths"][i] for i in place]
-    names = tuple(dataset.manifest.latent_names) if "latents" in arrays else ()
-    return Features(**arrays, paths=columns["paths"], invariant_dim=method.split.invariant, latent_names=names)
+    columns.setdefault("clip", columns["image"])
+    names = tuple(dataset.manifest.latent_names) if "latents" in columns else ()
+    return Features(**columns, paths=paths, invariant_dim=method.split.invariant, latent_names=names)
+
+
+def drawn_features(
+    method: Method, dataset, known: Features, drawn: np.ndarray, *, precision: str = "32-true", description: str = "features",
+) -> Features:  # fmt: skip
+    """Some frames of each object with BatchNorm in train mode, see `encode_mixed`: a clip of its own for each object.
+
+    Args:
+        method: Its encoder encodes.
+        dataset: The clips.
+        known: Features of all of them.
+        drawn: (O, V) frames of O objects among all N * F of `known`.
+        precision: See `encode`.
+        description: Of the bar.
+    """
+    encoder, result = method.encoder, known.frames_of(drawn)
+    place = middles(encoder, len(dataset[0]["frames"])).numpy()
+    image = np.empty((*drawn.shape, known.image.shape[-1]), np.float32)
+    order = np.random.default_rng(0).permutation(len(drawn))
+    for items in tqdm(np.array_split(order, -(-len(order) // OTHERS)), desc=description, unit="batch", mininterval=1):
+        clips, steps = np.divmod(drawn[items], known.frames)
+        read = {clip: dataset[clip]["frames"] for clip in np.unique(clips).tolist()}
+        video = [torch.as_tensor(read[c][place[s]]) for c, s in zip(clips.ravel().tolist(), steps.ravel().tolist(), strict=True)]
+        images = torch.stack(video).unflatten(0, clips.shape)
+        image[items] = encode_mixed(encoder, images, precision=precision, seed=int(items[0])).cpu().numpy()
+    return dataclasses.replace(result, image=image, clip=image)
 
 
 def _chunks(count: int, size: int) -> Iterator[range]:

@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from vsie.components import nearest
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import Features
 
 KEYS = ("features", "invariant", "equivariant", "objects", "labels", "poses", "split", "clips", "times", "latents",
         "latent_names", "paths")  # fmt: skip

@@ -41,6 +41,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def reserve(file: int, size: int) -> None:
+    """Take `size` bytes of the disk for an open file (its descriptor) that is going to be written through a map.
+
+    Raises:
+        OSError: The disk is too small: now, where a write through the map would end the program by a signal.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:

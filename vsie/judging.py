@@ -21,7 +21,8 @@ from vsie.encoders.base import Encoder
 from vsie.encoders.exported import Exported
 from vsie.encoders.torchvision import STRIDES
 from vsie.evaluation import ladder, suite
-from vsie.evaluation.inputs import Features, Live
+from vsie.evaluation.inputs import Live
+from vsie.feature_set import Features
 from vsie.features import Whole
 from vsie.training.loop import best_precision
 

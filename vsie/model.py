@@ -35,10 +35,13 @@ def check_told(predictor: Predictor, conditioning: Conditioning) -> None:
         ValueError: It says which options fit.
     """
     name = type(predictor).__name__.lower()
-    if predictor.encoding is not None and (conditioning.encoding != predictor.encoding or conditioning.centred):
+    if predictor.encoding is not None and (
+        conditioning.encoding != predictor.encoding or conditioning.centred or conditioning.colour != "none"
+    ):
         raise ValueError(f"predictor {name} has to be told the motion itself, found conditioning.encoding="
                          f"{conditioning.encoding} conditioning.centred={str(conditioning.centred).lower()}, expected "
-                         f"conditioning.encoding={predictor.encoding} conditioning.centred=false")  # fmt: skip
+                         f"conditioning.encoding={predictor.encoding} conditioning.centred=false "
+                         "conditioning.colour=none")  # fmt: skip
     frame = getattr(predictor, "frame", conditioning.frame)
     if frame != conditioning.frame:
         raise ValueError(f"predictor.frame is {frame}, but conditioning.frame is {conditioning.frame}: expected the same")

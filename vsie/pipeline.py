@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from vsie.data.manifest import Manifest
 from vsie.data.prepare import prepared
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
-from vsie.evaluation import suite
-from vsie.evaluation.inputs import Features, Live
+from vsie.evaluation import released, suite
+from vsie.evaluation.inputs import Live
 from vsie.extraction import weights_digest
+from vsie.feature_set import ABOUT, Features, load_features, write_features
 from vsie.files import atomic_path, write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
@@ -130,12 +132,13 @@ def windows(
         manifest, "train", windows=data.windows, frames=data.frames, spacing=tuple(data.spacing), seed=config.seed,
         step_times=step_times, cache=cache, size=None if cache else data.size, clips_per_item=data.clips_per_item,
         motion=motion, noise=told.noise(config), shuffled=config.motion.shuffled,
+        hues=config.conditioning.colour != "none",
         skipped=None if run is None else run / "skipped.csv", allowed_share=data.allowed_skips,
     )  # fmt: skip
 
 
 def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` pairs of poses (count, 4, 4) from two windows of one object (from one window where there is no other).
+    """`count` pairs of poses (count, 4, 4), or (count, 4, 5) with hues, from two windows of one object (or one, if it has one).
 
     Steps of one window are close to each other: with them the mean delta leans towards the identity, and what is centred on
     it tells large motions badly apart (measured: inversion 40 degrees off instead of 21). Where motion is trusted more or less, a
@@ -331,8 +334,10 @@ def evaluate(
     untrained = probed = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.
-        train_set, probed = feature_set(run, model.method, splits, window, precision, "among-others", True)
         alone = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "features")
+        drawn = released.validation(alone[0], seed)
+        (train_set,) = feature_set(run, model.method, {"train": splits["train"]}, window, precision, "among-others", True)
+        (probed,) = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "drawn", drawn=(alone[0], drawn))
         trained = (train_set, *alone)
     else:
         trained = feature_set(run, model.method, splits, window, precision, "features")
@@ -346,13 +351,14 @@ def evaluate(
         raw = feature_set(run, features.Whole(features.Backbone(model.encoder)).eval(), splits, window, precision, "raw-backbone")
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times, motion)
-    deltas = geometry.delta(*training_deltas(dataset), method.frame) if dataset.posed else None
+    deltas = geometry.delta(*training_deltas(dataset), method.frame)[..., :4] if dataset.posed else None
     live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window, turns=small_turns(config))
     if motion is None or true:
         trained = lit(trained, splits, protocols, method.encoder.stride)
     result = suite.evaluate(
         *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
+        summary=method.summarise,
     )  # fmt: skip
     if motion is not None:
         if not true:
@@ -439,9 +445,10 @@ def context(config: TrainConfig, stride: int) -> tuple[int, int]:
 
 
 def feature_set(
-    run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str, among_others: bool = False
-):
-    """Features of the splits, computed once per (weights, clips): kept in the run's folder."""
+    run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str, among_others: bool = False,
+    drawn: tuple[Features, np.ndarray] | None = None,
+):  # fmt: skip
+    """Features of the splits, computed once per (weights, clips): kept in the run's folder, and read as memory maps."""
     digest = hashlib.sha256()
     for tensor in method.encoder.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -452,37 +459,23 @@ def feature_set(
         version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
         key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
         key.update(getattr(dataset, "told", "").encode())
+        if drawn is not None:
+            key.update(drawn[1].tobytes())
         if dataset.manifest.unordered:  # held-out rotations have the same index files
             key.update("\0".join(dataset.manifest.path).encode())
-        file = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}.npz"
-        stored = load_features(file)
-        if stored is None:
+        folder = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}"
+        if not (folder / ABOUT).is_file():
             options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}",
                            among_others=among_others)  # fmt: skip
-            stored = features.evaluation_features(method, dataset, **options)
-            for old in file.parent.glob(f"{name}-{split}-*.npz"):
-                old.unlink()
-            save_features(file, stored)
-        found.append(stored)
+            with atomic_path(folder) as temporary:
+                temporary.mkdir(parents=True)
+                if drawn is None:
+                    made = features.evaluation_features(method, dataset, **options, folder=temporary)
+                else:
+                    made = features.drawn_features(method, dataset, *drawn, precision=precision, description=f"{name} {split}")
+                write_features(temporary, made)
+            for old in folder.parent.glob(f"{name}-{split}-*"):
+                if old != folder:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+        found.append(load_features(folder))
     return tuple(found)
-
-
-def save_features(file: Path, values) -> None:
-    """Write `Features` to an .npz, atomically."""
-    columns = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
-    columns = {name: value for name, value in columns.items() if value is not None}
-    for name in ("paths", "latent_names"):
-        columns[name] = np.array(columns[name], dtype=np.str_)
-    with atomic_path(file) as temporary:
-        np.savez(temporary, **columns)
-
-
-def load_features(file: Path):
-    """`Features` from an .npz; None when it is not there."""
-    if not file.exists():
-        return None
-    with np.load(file) as stored:
-        columns = {name: stored[name] for name in stored.files}
-    columns["paths"], columns["invariant_dim"] = columns["paths"].tolist(), int(columns["invariant_dim"])
-    columns["latent_names"] = tuple(columns["latent_names"].tolist()) if "latent_names" in columns else ()
-    return Features(**columns)

@@ -8,6 +8,9 @@ z forward). A delta between two poses of one object has a frame:
 
 Both have the same angle about different axes. Quaternions are xyzw, as in SciPy; kornia's wxyz is never seen outside of
 this file. Everything is batched, differentiable, and works in float32 and float64.
+
+A pose may have a fifth column, (..., 4, 5): the colours that its view was seen under (`with_hues`). A delta between two such
+has the differences of their hues in its own.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import torch
 from torch import Tensor
 
 FRAMES = ("body", "camera")
+HUES = ("floor_hue", "spot_hue")
 WIDTHS = {"quaternion": 4, "quaternion_raw": 4, "6d": 6, "matrix": 9, "rotation_vector": 3}
 
 
@@ -29,6 +33,16 @@ def rigid(rotation: Tensor, translation: Tensor | None = None) -> Tensor:
     if translation is not None:
         pose[..., :3, 3] = translation
     return pose
+
+
+def with_hues(pose: Tensor, hues: Tensor) -> Tensor:
+    """Poses (..., 4, 4) with a fifth column that holds `HUES` (..., 2), in turns: (..., 4, 5)."""
+    return torch.cat([pose, torch.nn.functional.pad(hues.to(pose), (0, 2))[..., None]], -1)
+
+
+def hues(pose: Tensor) -> Tensor:
+    """The hues (..., 2) of poses or deltas (..., 4, 5); zeros for those without, (..., 4, 4)."""
+    return pose[..., :2, 4] if pose.shape[-1] == 5 else torch.zeros_like(pose[..., :2, 0])
 
 
 def inverse(pose: Tensor) -> Tensor:
@@ -48,6 +62,8 @@ def delta(source: Tensor, target: Tensor, frame: str = "body") -> Tensor:
     Returns:
         Rigid motions (..., 4, 4).
     """
+    if source.shape[-1] == 5:
+        return with_hues(delta(source[..., :4], target[..., :4], frame), hues(target) - hues(source))
     if frame == "body":
         return inverse(source) @ target
     if frame == "camera":

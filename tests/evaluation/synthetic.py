@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vsie import pose
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import Features
 
 
 class BlockSteering:
@@ -112,3 +113,12 @@ def three_die_bench(*, objects: int, views: int = 50, dim: int = 1, first_object
         labels=np.arange(objects) % 5, objects=first_object + np.arange(objects), clips=np.zeros(objects, np.int64),
         paths=[f"object_{i}" for i in range(objects)], invariant_dim=dim // 2, latents=latents, latent_names=LATENTS,
     )  # fmt: skip
+
+
+def in_a_file(tensor: Tensor) -> bool:
+    """Whether a tensor's numbers are those of a mapped file (Linux)."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= tensor.data_ptr() < last:
+            return int(line.split()[4]) != 0
+    raise AssertionError("not in memory at all")

@@ -9,7 +9,8 @@ import torch
 from tests.evaluation.synthetic import BlockSteering, all_deltas, features, random_rotations
 from vsie import pose
 from vsie.evaluation import inversion
-from vsie.evaluation.pose import fixed_pairs, flat
+from vsie.evaluation.pose import fixed_pairs
+from vsie.feature_set import flat
 
 Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 

@@ -14,6 +14,7 @@ from tests.evaluation.synthetic import features, random_rotations
 from vsie import pose as geometry
 from vsie.evaluation import pose, rotations
 from vsie.evaluation.rotations import best_constants, constant_floor, errors_deg, summarise
+from vsie.feature_set import flat
 
 
 def euler_poses(number: int, seed: int) -> torch.Tensor:
@@ -136,8 +137,8 @@ def test_the_probe_reads_the_pose_where_it_is_and_only_there(frame):
     floor = pose.floors(known, train.views(), asked, source, target)
     scores = {}
     for part in ("inv", "equi"):
-        probe = pose.fit(pose.flat(train, part, "clip"), known, train.views(), steps=220, objects=12)
-        output = probe.predict(pose.flat(test, part, "clip"), source, target)
+        probe = pose.fit(flat(train, part, "clip"), known, train.views(), steps=220, objects=12)
+        output = probe.predict(flat(test, part, "clip"), source, target)
         scores[part] = pose.score(output, asked, source, target, objects).metrics()
     constant = floor["constant"]["geodesic_median_deg"]
     assert scores["equi"]["geodesic_median_deg"] < 0.35 * constant
@@ -149,7 +150,7 @@ def test_the_probe_reads_the_pose_where_it_is_and_only_there(frame):
 def test_the_probe_is_the_same_twice():
     data = features(objects=12)
     targets = pose.Targets.of(data, reference=torch.tensor([0.0, 0, 0, 1], dtype=torch.float64), frame="body")
-    first, second = (pose.fit(pose.flat(data, "equi", "clip"), targets, data.views(), steps=20, seed=4) for _ in range(2))
+    first, second = (pose.fit(flat(data, "equi", "clip"), targets, data.views(), steps=20, seed=4) for _ in range(2))
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -160,4 +161,4 @@ def test_no_pair_is_an_error():
         pose.fixed_pairs(data)
     targets = pose.Targets.of(data, reference=torch.tensor([0.0, 0, 0, 1], dtype=torch.float64), frame="body")
     with pytest.raises(ValueError, match="at least two frames"):
-        pose.fit(pose.flat(data, "equi", "clip"), targets, data.views())
+        pose.fit(flat(data, "equi", "clip"), targets, data.views())

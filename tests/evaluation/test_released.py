@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 from tests.evaluation.synthetic import BlockSteering, features, three_die_bench
 from vsie import pose
 from vsie.evaluation import classification, released, rotations, steering
-from vsie.evaluation.pose import flat
+from vsie.feature_set import flat
 
 
 def poses_of(data):
@@ -250,3 +250,21 @@ def test_view_0_is_the_one_of_that_number_on_disk():
     np.testing.assert_allclose(scores[0].values["mrr"], scores[1].values["mrr"])
     errors = [steering.pre(BlockSteering(), flat(d, "equi", "clip"), d, cap=None, sources="released")[0] for d in (data, moved)]
     np.testing.assert_allclose(*errors, atol=1e-9)
+
+
+def test_of_the_views_that_a_validation_draws_the_answers_are_the_same():
+    data = features(objects=9, clips=2, frames=4, noise=0.4, motion="tumble")
+    shuffled = np.random.default_rng(0).permutation(len(data.objects))  # clips of an object need not stand together
+    columns = ("image", "clip", "poses", "times", "labels", "objects", "clips")
+    data = dataclasses.replace(data, **{name: getattr(data, name)[shuffled] for name in columns})
+    few = data.frames_of(released.validation(data, 5))
+    assert few.image.shape[:2] == (9, 3) and (few.objects == np.unique(data.objects)).all()
+    parts = released.widths(data)
+    for question_of in (lambda f: released.rotation(poses_of(f)),
+                        lambda f: released.classification(torch.from_numpy(np.repeat(f.labels, f.frames)), 8)):  # fmt: skip
+        heads = released.fit(question_of(data), released.Views.of(data), parts, epochs=1)
+        whole = released.ask(heads, question_of(data), released.Views.of(data), parts, seed=5)
+        drawn = released.ask(heads, question_of(few), released.Views.of(few), parts, drawn=True)
+        for part in parts:
+            assert torch.allclose(whole.outputs[part], drawn.outputs[part], atol=1e-6)
+        assert torch.equal(whole.targets, drawn.targets) and (whole.objects == drawn.objects).all()

@@ -8,7 +8,8 @@ import torch
 from sklearn.cross_decomposition import CCA
 
 from tests.evaluation.table import TABLE, World
-from vsie.evaluation import collapse, seis
+from vsie import collapse
+from vsie.evaluation import seis
 from vsie.evaluation.moments import Moments, effective_rank
 
 

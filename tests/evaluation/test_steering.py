@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.synthetic import BlockSteering, features
+from tests.evaluation.synthetic import BlockSteering, features, in_a_file
 from vsie import pose
 from vsie.evaluation import steering
-from vsie.evaluation.pose import flat
+from vsie.feature_set import flat
 
 
 def slow_scores(predictor, embedded, data, cap):
@@ -138,14 +138,14 @@ def test_a_pair_may_have_its_own_coefficients():
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
-def test_pieces_of_a_file_give_what_one_table_gives(tmp_path, similarity):
+def test_pieces_of_a_file_give_what_one_table_gives(monkeypatch, similarity):
     """Embedded latents in a memory-mapped file, read 5 rows at once, against one table of all similarities."""
     data = features(objects=6, clips=2, frames=4, noise=0.6, motion="tumble")
     predictor = BlockSteering(similarity=similarity)
     embedded = steering.embed(predictor, flat(data, "equi", "clip"))
-    file = steering.embed_to(predictor, data.rows("equi", "clip"), tmp_path / "embedded.npy", chunk=7)
-    assert isinstance(file, np.memmap)
-    np.testing.assert_array_equal(file, embedded.numpy())
+    monkeypatch.setattr(steering, "LARGE", 10)
+    file = steering.embed(predictor, flat(data, "equi", "clip"), chunk=7)
+    assert in_a_file(file) and not in_a_file(embedded) and torch.equal(file, embedded)
     whole = steering.retrieve(predictor, embedded, data, cap=None).metrics()
     assert steering.retrieve(predictor, file, data, cap=None).metrics() == whole
     poses = torch.from_numpy(data.poses.reshape(-1, 4, 4))
@@ -206,3 +206,23 @@ def test_a_steering_may_read_the_whole_latent():
 
     data = features(objects=6, clips=2, frames=5, noise=0.0, motion="tumble")
     assert steering.evaluate(Whole(), data, frame="body")[0].metrics()["hit@1"] == 1
+
+
+@pytest.mark.parametrize("sources", ["first", "released"])
+def test_sources_that_are_steered_often_cost_their_products(monkeypatch, sources):
+    """Queries as sums of K products of their source give what the steered latents themselves give; objects of unequal size."""
+    data = features(objects=7, clips=2, frames=9, noise=0.7, motion="tumble")
+    keep = np.array([clip for clip in range(14) if clip not in (3, 8)])
+    columns = ("image", "clip", "poses", "times", "labels", "objects", "clips")
+    paths = [data.paths[i] for i in keep]
+    data = dataclasses.replace(data, paths=paths, **{name: getattr(data, name)[keep] for name in columns})
+    for similarity in ("cosine", "euclidean"):
+        predictor = BlockSteering(similarity=similarity)
+        embedded = steering.embed(predictor, flat(data, "equi", "clip"))
+        options = dict(cap=None, sources=sources, chunk=24)
+        found, objects, _ = steering.pre(predictor, embedded, data, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(steering, "_find_by_source", steering._find)
+            slow, slow_objects, _ = steering.pre(predictor, embedded, data, **options)
+        np.testing.assert_allclose(found, slow, atol=1e-9)
+        np.testing.assert_array_equal(objects, slow_objects)

@@ -10,7 +10,7 @@ import torch
 from tests.evaluation.synthetic import BlockSteering, all_deltas, features, random_rotations
 from vsie import pose
 from vsie.evaluation import inversion, tracking
-from vsie.evaluation.pose import flat
+from vsie.feature_set import flat
 
 Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.synthetic import LATENTS, BlockSteering, features
-from vsie.evaluation import released, suite, views
+from tests.evaluation.synthetic import LATENTS, BlockSteering, features, in_a_file
+from vsie.evaluation import released, steering, suite
 
 PARTS = ("inv", "equi", "all")
 LINE = ("rotation", "colour", "pre", "mrr")
@@ -87,12 +87,12 @@ def test_they_say_what_is_known_to_be_true(ours, theirs):
 
 
 def test_a_small_limit_keeps_the_embedded_latents_in_a_file_and_the_figures(sets, ours, monkeypatch):
-    monkeypatch.setattr(views, "LARGE", 100)
+    monkeypatch.setattr(steering, "LARGE", 100)
     kinds = []
-    original = views.steering.embed_to
-    monkeypatch.setattr(views.steering, "embed_to", lambda *a, **k: kinds.append(original(*a, **k)) or kinds[-1])
+    original = steering._table
+    monkeypatch.setattr(steering, "_table", lambda *a: kinds.append(original(*a)) or kinds[-1])
     found = suite.evaluate(*sets, steering=Steering(), protocols=["mrr", "pre"], progress=False)
-    assert len(kinds) == 2 and all(isinstance(kind, np.memmap) for kind in kinds)
+    assert len(kinds) == 2 and all(in_a_file(kind) for kind in kinds)
     for key in ("mrr/mrr", "pre/pre"):
         assert found.metrics[key] == pytest.approx(ours.metrics[key], abs=1e-9)
 
@@ -100,7 +100,8 @@ def test_a_small_limit_keeps_the_embedded_latents_in_a_file_and_the_figures(sets
 def test_probed_features_are_those_the_probes_are_judged_on(sets):
     train, test = sets
     noise = np.random.default_rng(0).normal(size=test.image.shape).astype(np.float32)
-    probed = dataclasses.replace(test, image=noise, clip=noise)
+    probed = dataclasses.replace(test, image=noise, clip=noise).frames_of(released.validation(test))
+    assert probed.image.shape[:2] == (len(np.unique(test.objects)), 3)
     options = dict(steering=Steering(), protocols=["classification", "mrr"], compat="sie", progress=False)
     metrics = suite.evaluate(train, test, probed=probed, **options).metrics
     assert metrics["compat_sie/classification/top1/inv"] < 0.6 and metrics["compat_sie/mrr/mrr"] > 0.9

@@ -93,3 +93,26 @@ def test_the_target_is_the_moving_average():
 def test_one_view_is_no_sequence():
     with pytest.raises(ValueError, match="at least 2 views"):
         build("seq_jepa").check_data(posed=True, classes=0, windows=1, steps=1)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_the_invariant_representation_of_views_is_the_aggregate_of_them_and_the_moves_between(count):
+    method = build("seq_jepa", "method.context=3", "method.layers=2").eval()
+    latents, poses = torch.randn(2, count, 32), random_poses(2, count)
+    found = method.summarise(latents, poses)
+    for b in range(2):
+        tokens = []
+        for view in range(count):
+            motion = torch.zeros(64)
+            if view < count - 1:
+                motion = method.motion(told(method, poses[b, view], poses[b, view + 1]))
+            token = method.token(torch.cat([latents[b, view], motion]))
+            tokens.append(token + method.place[min(count - 1 - view, 2)])  # of more than three the first ones share a place
+        assert torch.allclose(found[b], attend(method, torch.stack([*tokens, method.aggregate_token]))[-1], atol=1e-5)
+    if count == 1:
+        assert torch.allclose(found, method.alone(latents[:, 0]), atol=1e-6)
+
+
+def test_other_methods_have_the_mean_of_their_invariant_part():
+    method, latents = build("vsie"), torch.randn(4, 3, 32)
+    assert torch.equal(method.summarise(latents, random_poses(4, 3)), latents[..., :16].mean(1))

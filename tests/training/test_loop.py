@@ -217,3 +217,26 @@ def test_adam_is_torchs_own_with_weight_decay_on_everything():
     assert isinstance(Trainer().build_optimiser(first), torch.optim.AdamW)
     with pytest.raises(ValueError, match="trainer.optimiser is 'sgd', expected adamw or adam"):
         Trainer(optimiser="sgd")
+
+
+def test_batch_norm_is_over_all_gpus_where_asked_for_and_a_line_says_where_it_cannot():
+    from types import SimpleNamespace
+
+    from vsie.config import to_plain
+    from vsie.model import build_method
+
+    kinds = []
+    for device, wanted in (("cuda", True), ("cuda", False), ("cpu", True)):
+        method = build_method(to_plain(compose("train", [*TINY[:4], "method=sie"])))
+        before, printed = dict(method.named_parameters()), []
+        trainer = Trainer(sync_batch_norm=wanted)
+        trainer.fabric = SimpleNamespace(world_size=2, device=torch.device(device), print=printed.append)
+        assert trainer.wrap(method) is method
+        after = dict(method.named_parameters())
+        assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
+        norms = [module for module in method.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+        assert len(norms) >= 4
+        kinds.append({type(module).__name__ for module in norms})
+        assert bool(printed) == (device == "cpu")
+    assert kinds[0] == {"SyncBatchNorm"} and not any("SyncBatchNorm" in kind for kind in kinds[1:])
+    assert compose("train", ["experiment=3diebench_sie", "data.root=x"]).trainer.sync_batch_norm

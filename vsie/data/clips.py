@@ -62,8 +62,9 @@ class ClipsDataset(Dataset):
             }
             if clip.poses is not None:
                 item["poses"] = torch.from_numpy(clip.poses.astype(np.float32))
-            if clip.latents is not None:
-                item["latents"] = torch.from_numpy(np.array(clip.latents))
+            if self.manifest.latent_names:
+                known = self.manifest.latents(row) if clip.latents is None else clip.latents
+                item["latents"] = torch.from_numpy(np.array(known))
             if clip.numbers is not None:
                 item["numbers"] = torch.from_numpy(np.array(clip.numbers, dtype=np.int64))
         return item

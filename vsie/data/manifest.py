@@ -21,6 +21,8 @@ import torch
 from vsie import pose
 from vsie.data import image_sequence
 
+LATENTS = ("rotation_x", "rotation_y", "rotation_z", "floor_hue", "spot_theta", "spot_phi", "spot_hue",
+           "translation_x", "translation_y", "translation_z")  # fmt: skip
 COLUMNS = ("path", "label", "object", "clip", "split", "poses")
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .wmv .flv .3gp .ogv .gif".split())
@@ -90,6 +92,19 @@ class Manifest:
             found = ", ".join(SPLITS[index] for index in np.unique(self.split))
             raise ValueError(f"{self.file}: no row of split {split!r}, found {found}")
         return rows
+
+    def latents(self, row: int) -> np.ndarray:
+        """What else is known of the frames of a row's clip, (T, L) float64, from the field `latents` of its pose file.
+
+        Raises:
+            ValueError: The field is missing, of another length, or not finite; the file is named.
+        """
+        file, length = self.pose_file(row), len(self.latent_names)
+        with np.load(file) as archive:
+            values = archive["latents"] if "latents" in archive.files else np.empty(0)
+        if values.ndim != 2 or values.shape[1] != length or not np.isfinite(values).all():
+            raise ValueError(f"{file}: field 'latents' has shape {values.shape}, expected (T, {length}) finite numbers")
+        return values.astype(np.float64)
 
     def poses(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Times (T,) in seconds and object-in-camera poses (T, 4, 4), float64, of a row; see `load_poses`."""
@@ -305,4 +320,17 @@ def _build(manifest: Path, root: Path, rows: Iterator[tuple[int, dict[str, str]]
         pose_path=np.array(columns["poses"], dtype=Strings),
         objects=np.array(list(index), dtype=Strings),
         classes=classes or tuple(str(label) for label in range(int(labels.max()) + 1)),
+        latent_names=_latent_names(root, columns["poses"]),
     )
+
+
+def _latent_names(root: Path, poses: list[str]) -> tuple[str, ...]:
+    """The names of what all pose files keep beside poses, as rendered ones do: told by the first."""
+    if not poses or not all(poses):
+        return ()
+    try:
+        with np.load(root / poses[0]) as archive:
+            shape = archive["latents"].shape if "latents" in archive.files else ()
+    except Exception:  # what is wrong with the file is said when its poses are read
+        return ()
+    return LATENTS[: shape[1]] if len(shape) == 2 and shape[1] in (7, 10) else ()

@@ -30,13 +30,11 @@ import torch
 from vsie import pose
 from vsie.data import geodesic_path
 from vsie.data.decode import VideoError
-from vsie.data.manifest import SPLITS, Manifest, Strings
+from vsie.data.manifest import LATENTS, SPLITS, Manifest, Strings
 from vsie.data.sources import Clip, resize
 from vsie.data.still import decode_image
 
 VIEWS = 50
-LATENTS = ("rotation_x", "rotation_y", "rotation_z", "floor_hue", "spot_theta", "spot_phi", "spot_hue",
-           "translation_x", "translation_y", "translation_z")  # fmt: skip
 LENGTHS = (7, 10)
 RANGES = {"released": (0.0, np.pi / 2), "ood": (np.pi / 2, np.pi), "any": (0.0, np.pi)}
 """Least and largest size of each Euler angle: of the data set, of the held-out rotations, of any."""

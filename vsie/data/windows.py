@@ -141,6 +141,7 @@ class WindowsDataset(Dataset):
         noise: Errors that the poses are given.
         shuffled: Deltas are given to the wrong pairs: the poses of an item's steps (and the trust in them) change places at
             random, anew in each epoch. What is told of a pair then does not depend on which pair it is: a control.
+        hues: Give poses a fifth column with the hues of floor and light, see `pose.with_hues`: (V, S, 4, 5).
         skipped: CSV of the videos that could not be read. They are replaced by another clip of the object, or by the
             next object.
         allowed_share: Share of the split's videos that may be skipped.
@@ -166,6 +167,7 @@ class WindowsDataset(Dataset):
         motion: ToldMotion | None = None,
         noise: PoseNoise | None = None,
         shuffled: bool = False,
+        hues: bool = False,
         skipped: str | os.PathLike | None = None,
         allowed_share: float = 0.01,
     ) -> None:
@@ -188,6 +190,12 @@ class WindowsDataset(Dataset):
             row = rows[~manifest.posed[rows]][0]
             raise ValueError(f"{manifest.file}: {manifest.path[row]} has no poses where others have, expected all or none "
                              "(poses=False leaves them out)")  # fmt: skip
+        missing = [name for name in pose.HUES if name not in manifest.latent_names]
+        if hues and (missing or not self.posed):
+            raise ValueError(f"{manifest.file}: the frames' {', '.join(missing) or 'poses'} are not known, and "
+                             "conditioning.colour needs them; rendered data and 3DIEBench have them")  # fmt: skip
+        self.hues = [manifest.latent_names.index(name) for name in pose.HUES] if hues else None
+        self._latents: dict[int, np.ndarray] = {}  # of clips that were read, where hues are asked for and files keep them
         # Rows of one object side by side; objects in the order of their first row.
         self._rows = rows[np.argsort(manifest.object[rows], kind="stable")]
         self._objects, first = np.unique(manifest.object[self._rows], return_index=True)
@@ -247,6 +255,10 @@ class WindowsDataset(Dataset):
             else:
                 query = asked.flatten(0, 1).numpy()
                 poses = poses_at(windows, query)
+            if self.hues:
+                hues = torch.from_numpy(np.stack([window.latents[:, self.hues] for window in windows]))  # [B * V, T, 2]
+                stride = self.frames // poses.shape[1]  # a step of several frames has the hues of the one in its middle
+                poses = pose.with_hues(poses, hues[:, stride // 2 :: stride][:, : poses.shape[1]])
             batch["poses"] = poses.to(torch.float32).unflatten(0, shape)
             if self.motion is not None:
                 batch["trust"] = self._trust(windows, asked.flatten(0, 1).numpy(), poses, shape)
@@ -325,9 +337,12 @@ class WindowsDataset(Dataset):
                         poses = self.noise(row, poses)
             except VideoError as error:
                 raise _Lost(row, str(error)) from error
+            known = clip.latents
+            if known is None and self.hues:
+                known = self._latents[row] = self.manifest.latents(row) if row not in self._latents else self._latents[row]
             pictures = pictures.reshape(*numbers.shape, *pictures.shape[1:]) if seen else [None] * len(numbers)
             for place, mine, frames in zip(places, numbers, pictures, strict=True):
-                latents = None if clip.latents is None else clip.latents[mine]
+                latents = None if known is None else known[mine]
                 windows[place] = _Window(row, mine, frames, clip.times, poses, latents)
         return [windows[place] for place in range(self.windows)]
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from vsie.evaluation import bootstrap, classification, pose, rotations
-from vsie.evaluation.inputs import Features
 from vsie.evaluation.ladder import ridge
 from vsie.evaluation.moments import Moments
 from vsie.evaluation.paired import Sample
+from vsie.feature_set import Features
 
 TRAIN_FRAMES = 4000
 TEST_FRAMES = 4000

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import CHUNK, Features, flat
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 NEIGHBOURS = 20
@@ -72,7 +72,7 @@ def linear_probe(train: Tensor, labels: Tensor, objects: np.ndarray, test: Tenso
     """
     mean, std = train.mean(0), train.std(0)
     std = torch.where(std > 1e-5 * mean.abs(), std, torch.ones_like(std))  # a constant dimension stays 0
-    train, test = (train - mean) / std, (test - mean) / std
+    train = (train - mean) / std
     names = np.unique(objects)
     judges = np.random.default_rng(seed).permutation(names)[: max(1, len(names) // 5)]
     held = torch.from_numpy(np.isin(objects, judges))
@@ -84,22 +84,26 @@ def linear_probe(train: Tensor, labels: Tensor, objects: np.ndarray, test: Tenso
             accuracy = float((_logits(train[held], weights).argmax(1) == labels[held]).float().mean())
             if accuracy > best:
                 best, penalty, start = accuracy, candidate, weights
-    return _logits(test, fit_linear(train, labels, classes=classes, penalty=penalty, start=start))
+    weights = fit_linear(train, labels, classes=classes, penalty=penalty, start=start)
+    return torch.cat([_logits((rows - mean) / std, weights) for rows in test.split(CHUNK)])
 
 
 def nearest_neighbours(
-    train: Tensor, labels: Tensor, test: Tensor, *, classes: int, neighbours: int = NEIGHBOURS, chunk: int = 2048
-) -> Tensor:
+    train: Tensor, labels: Tensor, test: Tensor, *, classes: int, neighbours: int = NEIGHBOURS, chunk: int = 2048,
+    rows: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Votes (M, classes) of the nearest train features by cosine, each weighted exp(cosine / 0.07) (Wu et al. 2018).
 
-    Both sets are centred on the train mean: a constant offset would press all cosines together.
+    With `rows` of the test features alone, (M,). Both sets are centred on the train mean: a constant offset would press all
+    cosines together.
     """
     mean = train.mean(0)
     bank = torch.nn.functional.normalize(train - mean, dim=1)
-    query = torch.nn.functional.normalize(test - mean, dim=1)
-    votes = torch.zeros(len(test), classes)
-    for start in range(0, len(test), chunk):
-        near, index = (query[start : start + chunk] @ bank.mT).topk(min(neighbours, len(bank)), dim=1)
+    rows = torch.arange(len(test)) if rows is None else rows
+    votes = torch.zeros(len(rows), classes)
+    for start in range(0, len(rows), chunk):
+        query = torch.nn.functional.normalize(test[rows[start : start + chunk]] - mean, dim=1)
+        near, index = (query @ bank.mT).topk(min(neighbours, len(bank)), dim=1)
         votes[start : start + chunk].scatter_add_(1, labels[index], torch.exp((near - 1) / TEMPERATURE))
     return votes
 
@@ -134,21 +138,22 @@ def classify(train: Features, test: Features, part: str, *, seed: int = 0) -> Co
     classes = int(max(train.labels.max(), test.labels.max())) + 1
     chosen = thin(train, TRAIN_FRAMES)
     chosen = chosen[labelled(train)[chosen // train.frames]]
-    x, y = _flat(train, part, "image")[chosen], torch.from_numpy(train.labels[chosen // train.frames])
+    x, y = flat(train, part, "image")[chosen], torch.from_numpy(train.labels[chosen // train.frames])
     objects = train.objects[chosen // train.frames]
     keep = np.repeat(labelled(test), test.frames)
-    test_x, test_y = _flat(test, part, "image")[keep], torch.from_numpy(np.repeat(test.labels, test.frames)[keep])
+    test_x = flat(test, part, "image")
+    test_x = test_x if keep.all() else test_x[keep]
+    test_y = torch.from_numpy(np.repeat(test.labels, test.frames)[keep])
     test_objects = np.repeat(test.objects, test.frames)[keep]
 
     logits = linear_probe(x, y, objects, test_x, classes=classes, seed=seed)
     some = np.sort(np.concatenate(test.views(32)))
     some = some[keep[some]]
-    votes = nearest_neighbours(x, y, _flat(test, part, "image")[some], classes=classes)
+    votes = nearest_neighbours(x, y, flat(test, part, "image"), classes=classes, rows=torch.from_numpy(some))
     some_y = torch.from_numpy(test.labels[some // test.frames])
 
     rows, test_rows = labelled(train), labelled(test)
-    clip_x = torch.from_numpy(train.part(part, "clip")[rows].mean(1))
-    clip_test = torch.from_numpy(test.part(part, "clip")[test_rows].mean(1))
+    clip_x, clip_test = _clip_means(train, part)[rows], _clip_means(test, part)[test_rows]
     clip_y, clip_test_y = torch.from_numpy(train.labels[rows]), torch.from_numpy(test.labels[test_rows])
     clip_logits = linear_probe(clip_x, clip_y, train.objects[rows], clip_test, classes=classes, seed=seed)
     return Correct(
@@ -163,9 +168,10 @@ def classify(train: Features, test: Features, part: str, *, seed: int = 0) -> Co
     )  # fmt: skip
 
 
-def _flat(features: Features, part: str, source: str) -> Tensor:
-    values = features.part(part, source)
-    return torch.from_numpy(np.ascontiguousarray(values.reshape(-1, values.shape[-1]), dtype=np.float32))
+def _clip_means(features: Features, part: str) -> Tensor:
+    """The mean over each clip's steps (N, d), read in pieces."""
+    values, step = features.part(part, "clip"), max(1, CHUNK // features.frames)
+    return torch.from_numpy(np.concatenate([values[i : i + step].mean(1) for i in range(0, len(values), step)]))
 
 
 def floors(train: Features, test: Features) -> dict[str, float]:

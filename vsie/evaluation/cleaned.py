@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from vsie.evaluation import erasure, leakage
 from vsie.evaluation.audit import Audit, Column, of_task
-from vsie.evaluation.inputs import Features
 from vsie.evaluation.moments import Moments, effective_rank
+from vsie.feature_set import Features
 
 LEAST_RANK = 1.5  # effective: below it hardly anything is left that a class could be told from
 

@@ -19,7 +19,7 @@ import torch
 
 from vsie.evaluation import bootstrap
 from vsie.evaluation.audit import Audit, Column, Rows, linear_prediction, of_task
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import Features
 
 LEAST = 0.02  # a factor whose score is not so much above its floor is in no block
 

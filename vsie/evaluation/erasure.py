@@ -24,9 +24,9 @@ from torch import Tensor
 
 from vsie.eraser import Eraser
 from vsie.evaluation.audit import Audit, Column, Rows, of_task
-from vsie.evaluation.inputs import Features
 from vsie.evaluation.ladder import ridge
 from vsie.evaluation.moments import CHUNK, Moments, effective_rank, scorable_rank
+from vsie.feature_set import Features
 
 FUNCTIONS = ("rotation", "l2", "translation", "time")
 ROUNDS = 8

@@ -1,8 +1,4 @@
-"""What every measure is given: the features of a set of clips, and the predictor that steers them.
-
-Notable: `Features` holds each frame twice, encoded alone (`image`) and encoded with its clip around it (`clip`), since
-classification is asked of single frames and tracking of whole clips.
-"""
+"""What every measure is given: the features of a set of clips (`vsie.feature_set`), and the predictor that steers them."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PARTS = ("inv", "equi", "all")
-SOURCES = ("image", "clip")
+from vsie import pose
+from vsie.feature_set import CHUNK, SOURCES, Features
 
 
 class Steering(Protocol):
@@ -32,6 +28,7 @@ class Steering(Protocol):
       source, target)`` the steered latents; they are then used for steering. ``sign_free = True`` makes the factorised
       inversion try both signs of h (the direct one takes the canonical sign).
     * ``uses_translation``: whether a predictor that is not linear depends on the translation.
+    * ``uses_colour``: whether `pair_coefficients` and `pair_steer` take poses with hues (..., 4, 5), see `pose.with_hues`.
 
     Attributes:
         similarity: ``cosine`` where the equivariance term is contrastive, ``euclidean`` where it is a squared error.
@@ -61,110 +58,19 @@ def part_of(steering: Steering | None) -> str:
     return getattr(steering, "part", "equi")
 
 
-@dataclass(frozen=True)
-class Features:
-    """Features of N clips of F frames (steps) each.
+def view_poses(steering: Steering, features: Features) -> Tensor:
+    """The poses (N * F, 4, 4) float64 of all frames, (N * F, 4, 5) with their hues where the steering is told of them.
 
-    Attributes:
-        image: (N, F, D) float32, each frame encoded alone.
-        clip: (N, F, D) float32, each frame encoded with its clip around it; equal to `image` for a still encoder.
-        poses: (N, F, 4, 4) float64, object in camera.
-        times: (N, F) float64 seconds.
-        labels: (N,) int64 class of the object, -1 where there is none.
-        objects: (N,) int64 id of the object; several clips may show one object.
-        clips: (N,) number of the clip within its object.
-        paths: N paths.
-        invariant_dim: The first so many of the D dimensions are the invariant part, the rest the equivariant part; 0
-            where the latent has no split.
-        latents: (N, F, L) what the scene was drawn from beside the pose (hues in turns, angles in radians), or None.
-        latent_names: L names, such as ``floor_hue``.
-        frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view
-            V of 3DIEBench is where this is V); None where it is not.
+    Raises:
+        ValueError: It is told of them and the features have none.
     """
-
-    image: np.ndarray
-    clip: np.ndarray
-    poses: np.ndarray
-    times: np.ndarray
-    labels: np.ndarray
-    objects: np.ndarray
-    clips: np.ndarray
-    paths: Sequence[str]
-    invariant_dim: int
-    latents: np.ndarray | None = None
-    latent_names: Sequence[str] = ()
-    frame_numbers: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if self.image.ndim != 3 or 0 in self.image.shape:
-            raise ValueError(f"features.image has shape {self.image.shape}, expected (clips, frames, dims), none of them 0")
-        number, frames, dims = self.image.shape
-        expected = {
-            "clip": (number, frames, dims), "poses": (number, frames, 4, 4), "times": (number, frames),
-            "labels": (number,), "objects": (number,), "clips": (number,),
-        }  # fmt: skip
-        if self.latents is not None or self.latent_names:
-            expected["latents"] = (number, frames, len(self.latent_names))
-        if self.frame_numbers is not None:
-            expected["frame_numbers"] = (number, frames)
-        for name, shape in expected.items():
-            found = np.shape(getattr(self, name))
-            if found != shape:
-                raise ValueError(f"features.{name} has shape {found}, expected {shape} as features.image is {self.image.shape}")
-        if len(self.paths) != number:
-            raise ValueError(f"features.paths has {len(self.paths)} entries, expected {number}, one per clip")
-        if self.latents is not None and self.latents.shape != (number, frames, len(self.latent_names)):
-            raise ValueError(
-                f"features.latents has shape {self.latents.shape}, expected {(number, frames, len(self.latent_names))}: "
-                f"its names are {', '.join(self.latent_names) or 'missing'}"
-            )
-        if not 0 <= self.invariant_dim <= dims:
-            raise ValueError(f"features.invariant_dim is {self.invariant_dim}, expected a number from 0 to {dims}")
-
-    @property
-    def frames(self) -> int:
-        """Frames (steps) per clip."""
-        return self.image.shape[1]
-
-    def part(self, name: str, source: str = "image") -> np.ndarray:
-        """One part of the latent, (N, F, d): the first dims (`inv`), the last (`equi`), or both (`all`)."""
-        if name not in PARTS:
-            raise ValueError(f"part is {name!r}, expected one of {', '.join(PARTS)}")
-        if source not in SOURCES:
-            raise ValueError(f"source is {source!r}, expected one of {', '.join(SOURCES)}")
-        values = self.image if source == "image" else self.clip
-        split = {"inv": slice(None, self.invariant_dim), "equi": slice(self.invariant_dim, None), "all": slice(None)}
-        return values[..., split[name]]
-
-    def rows(self, name: str, source: str = "image") -> np.ndarray:
-        """One part of all frames as one list, (N * F, d): a view, nothing is copied."""
-        whole = self.image if source == "image" else self.clip
-        flat = whole.reshape(-1, whole.shape[-1])
-        first, last = self.part(name, source).shape[-1], whole.shape[-1]
-        return {"inv": flat[:, :first], "equi": flat[:, last - first :], "all": flat}[name]
-
-    def latent(self, name: str) -> np.ndarray | None:
-        """One latent of all frames as one list, (N * F,) float64; None where it is not known for all of them."""
-        if self.latents is None or name not in self.latent_names:
-            return None
-        values = self.latents[..., list(self.latent_names).index(name)].reshape(-1).astype(np.float64)
-        return values if np.isfinite(values).all() else None
-
-    def parts(self) -> tuple[str, ...]:
-        """The parts that have at least one dimension; of a latent without a split only ``all``."""
-        if self.invariant_dim == self.image.shape[-1]:
-            return "inv", "all"
-        return PARTS if self.invariant_dim else ("all",)
-
-    def views(self, cap: int | None = None) -> list[np.ndarray]:
-        """Per object the indices of its frames among all N * F, evenly thinned to at most `cap`; objects in sorted order."""
-        frame_objects = np.repeat(self.objects, self.frames)
-        order = np.argsort(frame_objects, kind="stable")
-        _, starts = np.unique(frame_objects[order], return_index=True)
-        groups = np.split(order, starts[1:])
-        if cap is None:
-            return groups
-        return [group[np.linspace(0, len(group) - 1, min(cap, len(group))).round().astype(int)] for group in groups]
+    poses = torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64))
+    if not getattr(steering, "uses_colour", False):
+        return poses
+    hues = [features.latent(name) for name in pose.HUES]
+    if any(column is None for column in hues):
+        raise ValueError(f"the predictor is told of changes of colour, but the features have no {' and '.join(pose.HUES)}")
+    return pose.with_hues(poses, torch.from_numpy(np.stack(hues, 1)))
 
 
 @dataclass(frozen=True)
@@ -192,20 +98,33 @@ def check_scorable(features: Features, name: str) -> None:
     Raises:
         ValueError: Names the set, the source, and the part.
     """
-    for source in SOURCES:
+    for source in SOURCES[:1] if features.clip is features.image else SOURCES:
         for part in features.parts():
-            values = features.part(part, source).reshape(-1, features.part(part, source).shape[-1])
-            if not np.isfinite(values).all():
-                bad = int((~np.isfinite(values)).any(1).sum())
+            values = features.rows(part, source)
+            bad, largest, deviation = _spread(values)
+            if bad:
                 raise ValueError(f"{name} features, part {part} ({source}): {bad} of {len(values)} rows are not finite")
-            spread = float(values.std(0).max())
-            if spread <= 1e-6 * max(1.0, float(np.abs(values).max())):
+            if deviation <= 1e-6 * max(1.0, largest):
                 raise ValueError(
                     f"{name} features, part {part} ({source}) have collapsed: the largest standard deviation of a "
-                    f"dimension is {spread:.1e} (rank 0); there is nothing to score"
+                    f"dimension is {deviation:.1e} (rank 0); there is nothing to score"
                 )
     rotations = torch.from_numpy(np.ascontiguousarray(features.poses[..., :3, :3]))
     error = (rotations.mT @ rotations - torch.eye(3, dtype=rotations.dtype)).abs().amax((-1, -2))
     if not bool((error <= 1e-3).all()):
         clip, frame = np.argwhere(~(error <= 1e-3).numpy())[0]
         raise ValueError(f"{name} features, {features.paths[clip]}, frame {frame}: the pose's rotation is not orthonormal")
+
+
+def _spread(values: np.ndarray) -> tuple[int, float, float]:
+    """Of rows (N, d), read in pieces: how many are not finite, the largest size, a dimension's largest standard deviation."""
+    bad, largest, shift = 0, 0.0, values[0].astype(np.float64)
+    sums = np.zeros((2, values.shape[1]))
+    for first in range(0, len(values), CHUNK):
+        piece = values[first : first + CHUNK].astype(np.float64)
+        bad += int((~np.isfinite(piece)).any(1).sum())
+        if not bad:
+            largest = max(largest, float(np.abs(piece).max()))
+            sums += (piece - shift).sum(0), np.square(piece - shift).sum(0)
+    variance = sums[1] / len(values) - np.square(sums[0] / len(values))
+    return bad, largest, float(np.sqrt(variance.clip(0).max()))

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.evaluation import bootstrap
-from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.inputs import Steering
 from vsie.evaluation.moments import CHUNK, Moments, derangement, scorable_rank
 from vsie.evaluation.paired import STATISTICS, Sample
+from vsie.feature_set import Features
 
 RUNGS = ("identity", "isometry", "linear")
 RIDGE = 1e-3

@@ -23,9 +23,10 @@ from torch import Tensor
 from vsie import pose
 from vsie.evaluation import blocks, bootstrap, ladder, rotations, seis
 from vsie.evaluation.audit import Rows, linear_prediction
-from vsie.evaluation.inputs import Features, Live
+from vsie.evaluation.inputs import Live
 from vsie.evaluation.lie import by_part
 from vsie.evaluation.moments import Moments
+from vsie.feature_set import Features
 
 SIDE = 14  # of the maps that SEIS on positions compares
 TRAIN_FRAMES, TEST_FRAMES = 6000, 3000

@@ -25,8 +25,8 @@ import torch
 
 from vsie.evaluation import bootstrap, erasure
 from vsie.evaluation.audit import Audit, Column, Rows, of_task, standardised
-from vsie.evaluation.inputs import Features
 from vsie.evaluation.moments import Moments, effective_rank, scorable_rank
+from vsie.feature_set import Features
 
 MATCHES = ("pca", "random", "none")
 CLASS_COLUMNS = ("class_linear", "class_knn")

@@ -25,9 +25,10 @@ from torch.utils._pytree import tree_map
 
 from vsie import pose
 from vsie.evaluation import blocks, bootstrap
-from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.inputs import Steering
 from vsie.evaluation.ladder import rows_of, steer
 from vsie.evaluation.steering import Identity
+from vsie.feature_set import Features
 
 PICTURES = 128  # test frames that are moved in the plane
 BLOCKS, BLOCK_PICTURES, BLOCK_MOTIONS = 6, 32, ("translation_x", "rotation")  # maps are many times the size of a latent

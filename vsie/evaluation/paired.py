@@ -22,7 +22,7 @@ import numpy as np
 
 from vsie.evaluation import rotations
 from vsie.evaluation.bootstrap import LEVEL, draw, group_sums
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import Features
 from vsie.files import atomic_path
 
 REPLICATES = 1000

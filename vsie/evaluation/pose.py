@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vsie import pose
 from vsie.evaluation import bootstrap, rotations
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import CHUNK, Features
 
 TEST_PAIRS_PER_OBJECT = 48
 STEPS = 1200
@@ -58,10 +58,15 @@ class PairProbe(nn.Module):
     @torch.no_grad()
     def predict(self, features: Tensor, source: Tensor, target: Tensor, *, chunk: int = 16384) -> Tensor:
         """Outputs (P, 13), on the CPU, for pairs of frames of features (N, d), on the probe's device, given by indices (P,)."""
-        first, second = self.frames(features)
-        parts = [
-            self.pairs(first[source[i : i + chunk]], second[target[i : i + chunk]]) for i in range(0, len(source), chunk)
-        ]
+        parts = []
+        once = self.frames(features) if len(features) <= CHUNK else None  # more than that: twice the work, but flat in memory
+        for i in range(0, len(source), chunk):
+            first, second = source[i : i + chunk], target[i : i + chunk]
+            if once is None:
+                first, second = self.frames(features[first])[0], self.frames(features[second])[1]
+            else:
+                first, second = once[0][first], once[1][second]
+            parts.append(self.pairs(first, second))
         return torch.cat(parts).cpu() if parts else torch.zeros(0, len(self.offset))
 
 
@@ -222,12 +227,6 @@ def fixed_pairs(features: Features, *, per_object: int = TEST_PAIRS_PER_OBJECT, 
     if not groups:
         raise ValueError("pose is measured on pairs of frames of one object; no object has two frames")
     return _draw_pairs(groups, per_object, torch.Generator().manual_seed(seed))
-
-
-def flat(features: Features, part: str, source: str) -> Tensor:
-    """One part of all frames as one list, (N * F, d) float32."""
-    values = features.part(part, source)
-    return torch.from_numpy(np.ascontiguousarray(values.reshape(-1, values.shape[-1]), dtype=np.float32))
 
 
 @dataclass(frozen=True)

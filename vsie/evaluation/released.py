@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from vsie import pose
 from vsie.evaluation import rotations
-from vsie.evaluation.inputs import Features
+from vsie.feature_set import Features, flat
 
 EPOCHS, BATCH, RATE, HIDDEN = 300, 256, 1e-3, 1024
-HUES = ("floor_hue", "spot_hue")
+HUES = pose.HUES
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Views:
         groups = features.views()
         counts = np.array([len(group) for group in groups])
         return cls(
-            features=torch.from_numpy(features.rows("all", source)).to(device), order=torch.from_numpy(np.concatenate(groups)),
+            features=flat(features, "all", source).to(device), order=torch.from_numpy(np.concatenate(groups)),
             starts=torch.from_numpy(counts.cumsum() - counts), counts=torch.from_numpy(counts),
             objects=np.unique(features.objects),
         )  # fmt: skip
@@ -73,6 +73,14 @@ class Views:
         first = (draw[0] * self.counts).long()
         second = (first + 1 + (draw[1] * (self.counts - 1)).long()) % self.counts
         return self.order[self.starts + first], self.order[self.starts + second]
+
+
+def validation(features: Features, seed: int = 0) -> np.ndarray:
+    """The frames (O, 3) that one epoch of the released validation sees of each object, among all N * F: one for questions of one
+    view, then the two of a pair; (O, 1) where an object has one view and pairs cannot be asked for."""
+    views = Views.of(features)
+    draws = (views.one, views.two) if int(views.counts.min()) > 1 else (views.one,)
+    return torch.stack([frames for draw in draws for frames in draw(torch.Generator().manual_seed(seed))], 1).numpy()
 
 
 def widths(features: Features) -> dict[str, tuple[int, int]]:
@@ -163,7 +171,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = {part: question.head(last - first, question.outputs).to(device) for part, (first, last) in parts.items()}
-    optimiser = torch.optim.Adam([p for head in heads.values() for p in head.parameters()], lr=rate)
+    optimiser = torch.optim.Adam([p for head in heads.values() for p in head.parameters()], lr=rate, fused=True)
     draw = train.one if question.views == 1 else train.two
     with torch.enable_grad():
         for _ in tqdm(range(epochs), desc=progress, disable=progress is None, leave=False, mininterval=1):
@@ -229,6 +237,7 @@ def mean_target(question: Question, train: Views, *, draws: int = 16, seed: int 
 def ask(
     heads: dict[str, nn.Module], question: Question, test: Views, parts: dict[str, tuple[int, int]], *,
     constant: Tensor | None = None, seed: int = 0, encode: Callable[..., Sequence[Tensor]] | None = None, chunk: int = 8192,
+    drawn: bool = False,
 ) -> Answers:  # fmt: skip
     """What trained heads answer on one draw per test object, as in one epoch of the released validation.
 
@@ -241,10 +250,14 @@ def ask(
         seed: Of the draw.
         encode: As in `fit`.
         chunk: Objects at once.
+        drawn: The views are those that are drawn, as `validation` gives them.
     """
     device = test.features.device
     encode = encode or (lambda *frames: [test.features[frame.to(device)] for frame in frames])
-    frames = (test.one if question.views == 1 else test.two)(torch.Generator().manual_seed(seed))
+    if drawn:
+        frames = tuple(test.order[test.starts + place] for place in ((0,) if question.views == 1 else (1, 2)))
+    else:
+        frames = (test.one if question.views == 1 else test.two)(torch.Generator().manual_seed(seed))
     pieces = [
         _outputs(heads, parts, encode(*(frame[some] for frame in frames))) for some in torch.arange(len(frames[0])).split(chunk)
     ]

@@ -2,8 +2,8 @@
 
 Notable: with ``W(delta) z = sum_k h_k A_k z`` all steered latents of an object are compared with all its views in K-space,
 ``<W z_i, z_m> = sum_k h_k <A_k z_i, z_m>``; no steered latent is ever built, except for PRE. A predictor that is not linear
-in the latent is evaluated for every pair of views instead. Both measures read the embedded latents in pieces, so these may be
-a memory-mapped array that is larger than memory.
+in the latent is evaluated for every pair of views instead. Both measures read the embedded latents in pieces, and many of
+them are a file (`embed`).
 
 Each has two forms. The sound one leaves the source out of the candidates, since a predictor that does nothing would find it.
 SIE's released one (`released=True`) steers view 0 to all views of its object, itself included, among all of them, by cosine.
@@ -11,17 +11,19 @@ SIE's released one (`released=True`) steers view 0 to all views of its object, i
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vsie import pose
-from vsie.evaluation.inputs import Features, Steering, linear, part_of
-from vsie.evaluation.pose import flat
+from vsie.evaluation.inputs import Steering, linear, part_of, view_poses
+from vsie.feature_set import LARGE, Features, flat
+from vsie.files import reserve
 
 VIEWS = 32
 HITS = (1, 5)
@@ -49,41 +51,42 @@ class Identity:
 
 
 @torch.no_grad()
-def embed(steering: Steering, latents: Tensor, *, chunk: int = 8192) -> Tensor:
-    """Embedded latents (N, e) of latents (N, d), in chunks, finite.
+def embed(steering: Steering, latents: Tensor, *, chunk: int = 8192, device=None) -> Tensor:
+    """Embedded latents (N, e), finite, of latents (N, d), in pieces; of more than `LARGE` a file that goes with the tensor.
+
+    Args:
+        steering: The predictor, on `device`.
+        latents: Of all frames; may be a file.
+        chunk: Rows at once.
+        device: Where the predictor is; None for where the latents are. A file is never on another device than the CPU.
 
     Raises:
         ValueError: When the predictor's space holds NaN.
     """
-    embedded = torch.cat([steering.embed(latents[i : i + chunk]) for i in range(0, len(latents), chunk)]).float()
-    if not bool(embedded.isfinite().all()):
-        raise ValueError("the steering's embedded latents are not finite; there is nothing to steer")
+    device = latents.device if device is None else device
+    embedded = None
+    for start in range(0, len(latents), chunk):
+        piece = steering.embed(latents[start : start + chunk].to(device)).float()
+        if not bool(piece.isfinite().all()):
+            raise ValueError("the steering's embedded latents are not finite; there is nothing to steer")
+        if embedded is None:
+            embedded = _table(len(latents), piece)
+        embedded[start : start + len(piece)] = piece
     return embedded
 
 
-@torch.no_grad()
-def embed_to(steering: Steering, latents: np.ndarray, file: Path | str, *, chunk: int = 8192, device="cpu") -> np.ndarray:
-    """`embed` of latents (N, d) in pieces, into a memory-mapped array (N, e) float32 that is kept in `file` (.npy).
-
-    Raises:
-        ValueError: When the predictor's space holds NaN.
-    """
-    array = None
-    for i in range(0, len(latents), chunk):
-        rows = torch.from_numpy(np.array(latents[i : i + chunk], dtype=np.float32))
-        piece = embed(steering, rows.to(device), chunk=chunk).cpu().numpy()
-        if array is None:
-            array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(len(latents), piece.shape[1]))
-        array[i : i + len(piece)] = piece
-    array.flush()
-    return array
+def _table(rows: int, like: Tensor) -> Tensor:
+    """A table (rows, e) for rows like these (n, e): in memory, or, of more than `LARGE` rows, in a file without a name."""
+    if rows <= LARGE:
+        return like.new_empty(rows, like.shape[1])
+    with tempfile.TemporaryFile(prefix="vsie-embedded-") as file:  # the map keeps it until the tensor is gone
+        reserve(file.fileno(), 4 * rows * like.shape[1])
+        return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, like.shape[1])))
 
 
-def take(embedded: Tensor | np.ndarray, index: Tensor, device="cpu") -> Tensor:
-    """Rows `index` (P,) of embedded latents (N, e), a tensor or a (memory-mapped) array; only these are read."""
-    if isinstance(embedded, Tensor):
-        return embedded[index].to(device)
-    return torch.from_numpy(np.asarray(embedded[index.numpy()], dtype=np.float32)).to(device)
+def take(embedded: Tensor, index: Tensor, device="cpu") -> Tensor:
+    """Rows `index` (P,) of embedded latents (N, e), which may be a file; only these are read."""
+    return embedded[index].to(device)
 
 
 def coefficients(steering: Steering, source: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
@@ -111,12 +114,18 @@ def ranks(similarity: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
 def expected_scores(above: Tensor, tied: Tensor, hits: Sequence[int] = HITS) -> dict[str, np.ndarray]:
     """Reciprocal rank and hits (P,), in expectation over the order of tied candidates: a collapsed latent gets chance."""
     above, tied = above.double().cpu(), tied.double().cpu()
-    harmonic = torch.cat([torch.zeros(1, dtype=torch.float64), (1 / torch.arange(1, 100_001, dtype=torch.float64)).cumsum(0)])
+    harmonic = _harmonic()
     last = (above + tied + 1).long()
     result = {"mrr": ((harmonic[last] - harmonic[above.long()]) / (tied + 1)).numpy()}
     for top in hits:
         result[f"hit@{top}"] = ((top - above) / (tied + 1)).clamp(0, 1).numpy()
     return result
+
+
+@functools.cache
+def _harmonic() -> Tensor:
+    """The sums of 1 / 1 to 1 / n for n from 0 to 100,000."""
+    return torch.cat([torch.zeros(1, dtype=torch.float64), (1 / torch.arange(1, 100_001, dtype=torch.float64)).cumsum(0)])
 
 
 def chance(candidates: np.ndarray, hits: Sequence[int] = HITS) -> dict[str, float]:
@@ -160,14 +169,14 @@ def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sourc
 
 @torch.no_grad()
 def retrieve(
-    steering: Steering, embedded: Tensor | np.ndarray, features: Features, *, cap: int | None = VIEWS,
+    steering: Steering, embedded: Tensor, features: Features, *, cap: int | None = VIEWS,
     hits: Sequence[int] = HITS, released: bool = False, device="cpu",
 ) -> SteeringScores:  # fmt: skip
     """Steer every view of every object to each of its other views and rank the true one among the others.
 
     Args:
         steering: The predictor, on `device`.
-        embedded: (N * F, e) of all frames, see `embed` and `embed_to`; read object by object.
+        embedded: (N * F, e) of all frames, see `embed`; read object by object.
         features: For the poses and the objects.
         cap: Views per object, evenly taken over all its clips; None for all.
         hits: The k of H@k.
@@ -177,7 +186,7 @@ def retrieve(
     Raises:
         ValueError: When no object has three views: with one candidate every rank is 1.
     """
-    all_poses = torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64))
+    all_poses = view_poses(steering, features)
     values: dict[str, list[np.ndarray]] = {}
     objects, counts = [], []
     for group in features.views(cap):
@@ -232,25 +241,41 @@ def nearest(steering: Steering, predicted: Tensor, bank: Tensor, *, exclude: Ten
 
 
 def nearest_of_many(
-    similarity: str, predicted: Tensor, embedded: Tensor | np.ndarray, bank: Tensor, *, exclude: Tensor | None = None,
-    chunk: int = CHUNK,
+    similarity: str, predicted: Tensor, embedded: Tensor, bank: Tensor, *, exclude: Tensor | None = None,
+    mixing: Tensor | None = None, chunk: int = CHUNK,
 ) -> Tensor:  # fmt: skip
-    """`nearest` among rows `bank` (M,) of embedded latents (N, e), which are read in pieces: place in `bank` (P,)."""
-    best = predicted.new_full((len(predicted),), -torch.inf)
-    place = torch.zeros(len(predicted), dtype=torch.long, device=predicted.device)
+    """`nearest` among rows `bank` (M,) of embedded latents (N, e), which are read in pieces: place in `bank` (P,).
+
+    With `mixing` (R, Q, K) `predicted` are K products (R, K, e) of each of R sources, and the P = R * Q queries their sums:
+    sources that are steered more often than K times cost K comparisons of latents, and not Q.
+    """
+    count = len(predicted) if mixing is None else len(predicted) * mixing.shape[1]
+    best = predicted.new_full((count,), -torch.inf)
+    place = torch.zeros(count, dtype=torch.long, device=predicted.device)
     exclude = None if exclude is None else exclude.to(predicted.device)
+    queries, chunk = predicted.flatten(0, -2), min(chunk, len(bank))
+    # Written again for every piece: large tables that come and go leave the heap in holes (measured: 12 GB of them).
+    held = embedded.new_empty(chunk, embedded.shape[1])
+    products = predicted.new_empty(len(queries) * chunk)
+    sums = products if mixing is None else predicted.new_empty(count * chunk)
     for start in range(0, len(bank), chunk):
-        rows = take(embedded, bank[start : start + chunk], predicted.device).to(predicted.dtype)
+        some = bank[start : start + chunk].to(embedded.device)
+        rows = torch.index_select(embedded, 0, some, out=held[: len(some)]).to(predicted)
         if similarity == "cosine":
-            table = predicted @ torch.nn.functional.normalize(rows, dim=-1).mT
-        else:
-            table = predicted @ rows.mT - 0.5 * rows.square().sum(-1)
+            rows /= rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        table = torch.mm(queries, rows.mT, out=products[: len(queries) * len(rows)].view(len(queries), len(rows)))
+        if mixing is not None:
+            out = sums[: count * len(rows)].view(*mixing.shape[:2], len(rows))
+            table = torch.bmm(mixing, table.unflatten(0, predicted.shape[:2]), out=out).flatten(0, 1)
+        if similarity != "cosine":
+            table -= 0.5 * rows.square().sum(-1)
         if exclude is not None:
             inside = ((exclude >= start) & (exclude < start + len(rows))).nonzero()[:, 0]
             table[inside, exclude[inside] - start] = -torch.inf
-        value, column = table.max(1)
-        better = value > best
-        best, place = torch.where(better, value, best), torch.where(better, column + start, place)
+        value = table.amax(1)
+        better = (value > best).nonzero()[:, 0]  # few after the first pieces: only there it matters which candidate it is
+        column = table[better].argmax(1) if 4 * len(better) < count else table.argmax(1)[better]
+        best[better], place[better] = value[better], column + start
     return place.cpu()
 
 
@@ -285,7 +310,7 @@ def queries(groups: Sequence[np.ndarray], sources: str, *, seed: int = 0, limit:
 
 @torch.no_grad()
 def pre(
-    steering: Steering, embedded: Tensor | np.ndarray, features: Features, *, cap: int | None = VIEWS, sources: str = "first",
+    steering: Steering, embedded: Tensor, features: Features, *, cap: int | None = VIEWS, sources: str = "first",
     chunk: int = CHUNK, seed: int = 0, limit: int = QUERIES, device="cpu",
 ):  # fmt: skip
     """Prediction retrieval error (SIE): mean of 1 - <q_true, q_nn>^2, q_nn the absolute pose of the nearest neighbour
@@ -293,7 +318,7 @@ def pre(
 
     Args:
         steering: The predictor, on `device`.
-        embedded: (N * F, e) of all frames, see `embed` and `embed_to`; read in pieces, once per `chunk` queries.
+        embedded: (N * F, e) of all frames, see `embed`; read in pieces, once per `chunk` queries.
         features: For the poses and the objects.
         cap: Views per object that are asked for and searched, evenly taken; None for all.
         sources: See `queries`; with ``released`` the source is a candidate too, and cosine decides.
@@ -312,23 +337,61 @@ def pre(
     bank = torch.from_numpy(np.concatenate(groups))
     place = torch.full((features.frames * len(features.objects),), -1)
     place[bank] = torch.arange(len(bank))
-    poses = torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64))
+    poses = view_poses(steering, features)
     quaternions = pose.to_quaternion(poses[:, :3, :3])
     similarity = "cosine" if sources == "released" else steering.similarity
-    found = []
-    for i in range(0, len(source), chunk):
-        first, second = source[i : i + chunk], target[i : i + chunk]
-        pieces = [
-            _steered(steering, embedded, poses, a, b, device) for a, b in zip(first.split(512), second.split(512), strict=True)
-        ]
-        exclude = None if sources == "released" else place[first]
-        found.append(nearest_of_many(similarity, torch.cat(pieces), embedded, bank, exclude=exclude, chunk=chunk))
-    errors = 1 - (quaternions[target] * quaternions[bank[torch.cat(found)]]).sum(-1).square()
+    own = None if sources == "released" else place[source]
+    find = _find
+    if sources != "every" and linear(steering):
+        told = (poses[frames[:1]].to(device) for frames in (source, target))
+        products = coefficients(steering, *told, embedded.dtype).shape[-1]
+        find = _find_by_source if products * len(groups) < len(source) else _find
+    found = find(steering, embedded, poses, source, target, bank, own, similarity=similarity, chunk=chunk, device=device)
+    errors = 1 - (quaternions[target] * quaternions[bank[found]]).sum(-1).square()
     objects = features.objects[(target // features.frames).numpy()]
     return errors.numpy(), objects, pre_floors(quaternions[bank])
 
 
-def _steered(steering: Steering, embedded, poses: Tensor, source: Tensor, target: Tensor, device) -> Tensor:
+def _find(
+    steering: Steering, embedded: Tensor, poses: Tensor, source: Tensor, target: Tensor, bank: Tensor, own: Tensor | None, *,
+    similarity: str, chunk: int, device,
+) -> Tensor:  # fmt: skip
+    """Place in `bank` (P,) of what is nearest to frames `source` steered to the poses of `target`; `own` (P,) is no candidate."""
+    found = []
+    for some in torch.arange(len(source)).split(chunk):
+        pieces = [_steered(steering, embedded, poses, source[part], target[part], device) for part in some.split(512)]
+        exclude = None if own is None else own[some]
+        found.append(nearest_of_many(similarity, torch.cat(pieces), embedded, bank, exclude=exclude, chunk=chunk))
+    return torch.cat(found)
+
+
+def _find_by_source(
+    steering: Steering, embedded: Tensor, poses: Tensor, source: Tensor, target: Tensor, bank: Tensor, own: Tensor | None, *,
+    similarity: str, chunk: int, device,
+) -> Tensor:  # fmt: skip
+    """`_find` for a linear steering and queries whose sources stand together: many queries at once, few candidates."""
+    ids, counts = torch.unique_consecutive(source, return_counts=True)
+    ends, most, found = counts.cumsum(0), int(counts.max()), []
+    for some in torch.arange(len(ids)).split(max(1, 4 * chunk // most)):
+        first, last = int(ends[some[0]] - counts[some[0]]), int(ends[some[-1]])
+        row = torch.arange(len(some)).repeat_interleave(counts[some])
+        cell = row, torch.arange(first, last) - (ends - counts)[some][row]  # sources with fewer queries leave cells empty
+        products = steering.expand(take(embedded, ids[some], device))
+        told = poses[source[first:last]].to(device), poses[target[first:last]].to(device)
+        mixing = products.new_zeros(len(some), most, products.shape[1])
+        mixing[cell] = coefficients(steering, *told, products.dtype)
+        exclude = None
+        if own is not None:
+            exclude = torch.full((len(some), most), -1)
+            exclude[cell] = own[first:last]
+            exclude = exclude.flatten()
+        options = dict(exclude=exclude, mixing=mixing, chunk=max(1, chunk // 4))
+        near = nearest_of_many(similarity, products, embedded, bank, **options)
+        found.append(near.unflatten(0, (len(some), most))[cell])
+    return torch.cat(found)
+
+
+def _steered(steering: Steering, embedded: Tensor, poses: Tensor, source: Tensor, target: Tensor, device) -> Tensor:
     """Frames `source` (P,) steered to the poses of `target` (P,); a source that stays is expanded once."""
     if not linear(steering):
         return steered(steering, take(embedded, source, device), poses[source].to(device), poses[target].to(device))

@@ -7,7 +7,8 @@ pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<
 or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
 
 More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage,
-cleaned, single, dci, erasure, lie, correlation, layers, position (the last four look at pictures too, through `Live`).
+cleaned, single, dci, erasure, lie, aggregate, correlation, layers, position (lie and the last three look at pictures too, through
+`Live`).
 
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
 Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
@@ -31,12 +32,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vsie import evaluation
+from vsie import collapse, evaluation
 from vsie import pose as geometry
 from vsie.eraser import Eraser
-from vsie.evaluation import bootstrap, classification, collapse, inversion, pose, released, rotations, steering, tracking, views
-from vsie.evaluation.inputs import Features, Live, Steering, check_scorable, part_of
+from vsie.evaluation import bootstrap, classification, inversion, pose, released, rotations, steering, tracking, views
+from vsie.evaluation.inputs import Live, Steering, check_scorable, part_of
 from vsie.evaluation.paired import Sample, of_items
+from vsie.feature_set import Features, flat
 
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
 DEFAULT = ("classification", "pose", "tracking")
@@ -100,6 +102,7 @@ class _Task:
     epochs: int = released.EPOCHS
     raw: tuple[Features, Features] | None = None
     live: Live | None = None
+    summary: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     def targets(self) -> tuple[pose.Targets, pose.Targets]:
         """Of the train and the test frames."""
@@ -118,7 +121,7 @@ class _Task:
             self.bar.set_postfix_str(f"pair probe, {part}, {initial}")
             features = self.train if initial == "trained" else self.random_init[0]
             self.probes[part, initial] = pose.fit(
-                pose.flat(features, part, "clip"), self.targets()[0], self.groups(), steps=self.probe_steps, seed=self.seed
+                flat(features, part, "clip"), self.targets()[0], self.groups(), steps=self.probe_steps, seed=self.seed
             )
         return self.probes[part, initial]
 
@@ -133,7 +136,7 @@ class _Task:
                 deltas = self.targets()[0].rotations(source, target)
             self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
         if self.embedded is None:
-            self.embedded = steering.embed(self.steering, pose.flat(self.test, part_of(self.steering), "clip"))
+            self.embedded = steering.embed(self.steering, flat(self.test, part_of(self.steering), "clip"))
         return True
 
 
@@ -170,6 +173,7 @@ def evaluate(
     frame: str = "body",
     probe_steps: int = pose.STEPS,
     epochs: int = released.EPOCHS,
+    summary: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Result:
@@ -187,11 +191,12 @@ def evaluate(
         protocols: Which of `PROTOCOLS` and `measures`.
         compat: ``sie``: the released definitions of SIE; None: ours.
         probed: With `compat`: the test features that probes are judged on where these are not `test`, because the released
-            scripts leave BatchNorm in train mode there (and `train` was encoded so too).
+            scripts leave BatchNorm in train mode there (and `train` was encoded so too): the frames of `released.validation`.
         seed: Of probes, pairs and resamples.
         frame: ``body`` or ``camera``, of all deltas.
         probe_steps: Optimiser steps of each pair probe; fewer for a quick look only.
         epochs: Of the released probes; fewer for a quick look only.
+        summary: `Method.summarise`, for the protocol ``aggregate``; None for the mean of the invariant part.
         device: Where the probes of the 3DIEBench line are trained and its retrieval is computed.
         progress: Show a bar.
 
@@ -211,14 +216,14 @@ def evaluate(
     bar = tqdm(total=len(chosen), desc="evaluation", disable=not progress, leave=False)
     task = _Task(
         train, test, steering, deltas, random_init, frame, seed, probe_steps, bar, Result(), device=device,
-        probed=test if probed is None else probed, epochs=epochs, raw=raw, live=live,
+        probed=probed, epochs=epochs, raw=raw, live=live, summary=summary,
     )  # fmt: skip
     if compat is not None:
         with torch.no_grad(), bar:
             views.as_released(task, chosen)
         return task.result
     with torch.no_grad(), bar:
-        parts = {name: pose.flat(test, name, "clip") for name in test.parts()}
+        parts = {name: flat(test, name, "clip") for name in test.parts()}
         task.result.metrics.update(collapse.summary(parts, torch.from_numpy(np.repeat(test.objects, test.frames))))
         for name in chosen:
             bar.set_postfix_str(name)
@@ -272,11 +277,11 @@ def _pose(task: _Task) -> None:
     objects = task.test.objects[(source // task.test.frames).numpy()]
     floors = pose.floors(train_targets, task.groups(), test_targets, source, target, seed=task.seed)
     for part in task.test.parts():
-        output = task.probe(part).predict(pose.flat(task.test, part, "clip"), source, target)
+        output = task.probe(part).predict(flat(task.test, part, "clip"), source, target)
         scores = pose.score(output, test_targets, source, target, objects)
         random = {}
         if task.random_init is not None:
-            output = task.probe(part, "random").predict(pose.flat(task.random_init[1], part, "clip"), source, target)
+            output = task.probe(part, "random").predict(flat(task.random_init[1], part, "clip"), source, target)
             random = pose.score(output, test_targets, source, target, objects).metrics()
         intervals = scores.intervals(task.seed)
         for name, value in scores.metrics().items():
@@ -329,11 +334,11 @@ def _tracking(task: _Task) -> None:
     part = "equi" if "equi" in task.test.parts() else "all"
     total = task.test.frames
     tracks = {"probe": tracking.by_probe(
-        task.probe(part), pose.flat(task.test, part, "clip"), clips, total_frames=total, frame=task.frame
+        task.probe(part), flat(task.test, part, "clip"), clips, total_frames=total, frame=task.frame
     )}  # fmt: skip
     random = {}
     if task.random_init is not None:
-        features = pose.flat(task.random_init[1], part, "clip")
+        features = flat(task.random_init[1], part, "clip")
         tracked = tracking.by_probe(task.probe(part, "random"), features, clips, total_frames=total, frame=task.frame)
         random["probe"] = tracking.score(tracked, clips, task.frame).metrics()
     if task.invertible():

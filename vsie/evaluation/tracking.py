@@ -16,9 +16,10 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.evaluation import rotations
-from vsie.evaluation.inputs import Features, Steering
+from vsie.evaluation.inputs import Steering
 from vsie.evaluation.inversion import Candidates, invert_pairs
 from vsie.evaluation.pose import PairProbe, entries
+from vsie.feature_set import Features
 from vsie.synchronisation import synchronise
 
 HORIZONS = (1, 2, 4, 8)

@@ -8,27 +8,25 @@ The functions add to the `Result` of a suite's task.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from vsie.evaluation import bootstrap, classification, colour, pose, released, rotations, steering
-from vsie.evaluation.inputs import Features, Steering, part_of
+from vsie.evaluation.inputs import Steering, part_of
+from vsie.feature_set import Features, flat
 
 RELEASED = ("classification", "rotation", "colour", "pre", "mrr")
 HITS = (1, 5, 10)
 PASSES = 10  # of the rotation and colour probes over the train objects, at least
-LARGE = 2**18  # embedded frames beyond which they are kept in a file and not in memory
 
 
 def _fit_stills(task, features: Features, part: str, targets) -> pose.PairProbe:
     """A pair probe on single frames, all views of the train objects."""
     groups = [group for group in features.views() if len(group) > 1]
     steps = max(task.probe_steps, PASSES * len(groups) // 24)
-    rows = torch.from_numpy(np.ascontiguousarray(features.rows(part), dtype=np.float32)).to(task.device)
+    rows = flat(features, part, "image").to(task.device)
     return pose.fit(rows, targets, groups, steps=steps, seed=task.seed)
 
 
@@ -39,8 +37,7 @@ def _stills(task, train_targets, source: torch.Tensor, target: torch.Tensor) -> 
         for initial, (train, test) in sets.items():
             task.bar.set_postfix_str(f"pair probe on single frames, {part}, {initial}")
             probe = _fit_stills(task, train, part, train_targets)
-            rows = torch.from_numpy(np.ascontiguousarray(test.rows(part), dtype=np.float32)).to(task.device)
-            yield part, initial, probe.predict(rows, source, target)
+            yield part, initial, probe.predict(flat(test, part, "image").to(task.device), source, target)
 
 
 def rotation(task) -> None:
@@ -114,7 +111,7 @@ def colours(task) -> None:
 
 
 @contextlib.contextmanager
-def _steered_stills(task) -> Iterator[tuple[Steering, torch.Tensor | np.ndarray] | None]:
+def _steered_stills(task) -> Iterator[tuple[Steering, torch.Tensor] | None]:
     """The predictor, on the task's device while it is used, and the embedded single frames of the test set; None where the
     latent has no equivariant part."""
     if "equi" not in task.test.parts():
@@ -129,13 +126,7 @@ def _steered_stills(task) -> Iterator[tuple[Steering, torch.Tensor | np.ndarray]
     if moved:
         predictor.to(task.device)
     try:
-        rows = task.test.rows(part_of(predictor))
-        if len(rows) <= LARGE:
-            latents = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).to(task.device)
-            yield predictor, steering.embed(predictor, latents)
-        else:
-            with tempfile.TemporaryDirectory(prefix="vsie-embedded-") as folder:
-                yield predictor, steering.embed_to(predictor, rows, Path(folder) / "embedded.npy", device=task.device)
+        yield predictor, steering.embed(predictor, flat(task.test, part_of(predictor), "image"), device=task.device)
     finally:
         if moved:
             predictor.to("cpu")
@@ -193,17 +184,19 @@ def as_released(task, chosen: Sequence[str]) -> None:
 
 
 def _released_probe(task, name: str) -> None:
-    questions = [_question(task, name, features) for features in (task.train, task.probed)]
+    judged = task.test if task.probed is None else task.probed
+    questions = [_question(task, name, features) for features in (task.train, judged)]
     if None in questions:
         return
-    train, test = (released.Views.of(features, task.device) for features in (task.train, task.probed))
+    train, test = (released.Views.of(features, task.device) for features in (task.train, judged))
     parts, result = released.widths(task.test), task.result
     constant = None if name == "classification" else released.mean_target(questions[0], train, seed=task.seed + 1)
     heads = released.fit(
         questions[0], train, parts, epochs=task.epochs, seed=task.seed, progress=None if task.bar.disable else f"{name} probe"
     )
-    answers = released.ask(heads, questions[1], test, parts, constant=constant, seed=task.seed)
-    floors = classification.floors(task.train, task.probed) if name == "classification" else {"r2": answers.floor()}
+    drawn = task.probed is not None
+    answers = released.ask(heads, questions[1], test, parts, constant=constant, seed=task.seed, drawn=drawn)
+    floors = classification.floors(task.train, judged) if name == "classification" else {"r2": answers.floor()}
     for part in parts:
         if name == "classification":
             for top in (1, 5):

@@ -32,7 +32,7 @@ class MatrixAction:
     def matrices(self, motion: Tensor) -> Tensor:
         """What moves the latents, (..., n, n), of motions (..., 4, 4)."""
         if self.uses_translation:
-            return motion
+            return motion[..., :4]
         rotation = motion[..., :3, :3]
         return rotation if self.size == 3 else pose.rigid(rotation)
 

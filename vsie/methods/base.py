@@ -145,7 +145,7 @@ class Method(nn.Module):
 
         Args:
             clips: Windows (B, V, 3, T, H, W).
-            poses: (B, V, S, 4, 4) at the encoder's step times, or None.
+            poses: (B, V, S, 4, 4) at the encoder's step times, (B, V, S, 4, 5) with hues, or None.
             labels: Classes (B,), -1 where unknown; only where `needs_labels`.
             trust: (B, V * S, V * S) in the motion between steps, [source, target]; None where all of it is known. Only where the
                 method `weighs`.
@@ -182,6 +182,13 @@ class Method(nn.Module):
         rows = torch.cat(embedded, -1).flatten(0, 1)
         return self.variance(rows), self.covariance(rows)
 
+    def summarise(self, latents: Tensor, poses: Tensor) -> Tensor:
+        """The invariant representation (B, I) of a set of M steps of each of B objects, of latents (B, M, D), poses (B, M, 4, 4).
+
+        The mean of the invariant part, unless a method has a way of its own to make one of several.
+        """
+        return self.split(latents)[0].mean(1)
+
     # Steering, as evaluation and downstream users see it (`vsie.evaluation.inputs.Steering`).
 
     @property
@@ -203,6 +210,11 @@ class Method(nn.Module):
     def uses_translation(self) -> bool:
         """Whether steering depends on the translation of a motion."""
         return self.conditioning.translation
+
+    @property
+    def uses_colour(self) -> bool:
+        """Whether steering between two views is told how the hues of floor and light change."""
+        return self.conditioning.colour != "none"
 
     def embed(self, latents: Tensor) -> Tensor:
         """The space in which the predictor acts: the `part` of latents (..., d) that it is for -> (..., e)."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from vsie import pose
+
+COLOURS = {"none": 0, "difference": 2, "circle": 4}
 
 
 class Conditioning(nn.Module):
@@ -21,16 +25,23 @@ class Conditioning(nn.Module):
         frame: ``body`` or ``camera``; never mixed in one run.
         translation: Encode the translation too.
         centred: Off only for the paper-faithful SIE, which is given the raw quaternion.
+        colour: What is told beside of how the hues of floor and light differ between two views (`pose.with_hues`): ``none``;
+            ``difference``, in turns, as SIE's "rotation + colour"; ``circle``: cosine and sine, as a hue has no end. A motion
+            without hues is told as one that leaves them.
     """
 
     def __init__(
-        self, *, encoding: str = "matrix", frame: str = "body", translation: bool = False, centred: bool = True
-    ) -> None:
+        self, *, encoding: str = "matrix", frame: str = "body", translation: bool = False, centred: bool = True,
+        colour: str = "none",
+    ) -> None:  # fmt: skip
         super().__init__()
         if frame not in pose.FRAMES:
             raise ValueError(f"conditioning.frame is {frame!r}, expected one of {', '.join(pose.FRAMES)}")
+        if colour not in COLOURS:
+            raise ValueError(f"conditioning.colour is {colour!r}, expected one of {', '.join(COLOURS)}")
         self.encoding, self.frame, self.translation, self.centred = encoding, frame, translation, centred
-        self.width = pose.width(encoding, translation)
+        self.colour = colour
+        self.width = pose.width(encoding, translation) + COLOURS[colour]
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("scale", torch.ones(()))
 
@@ -53,14 +64,23 @@ class Conditioning(nn.Module):
 
     def of_motion(self, motion: Tensor) -> Tensor:
         """Numbers (..., width) for motions (..., 4, 4) in `frame`; differentiable."""
-        return self._standardise(pose.encode(motion, self.encoding, self.translation))
+        return self._standardise(self._coloured(pose.encode(motion, self.encoding, self.translation), pose.hues(motion)))
 
     def all_pairs(self, poses: Tensor) -> Tensor:
         """Numbers (B, N, N, width), [source, target], for all deltas among poses (B, N, 4, 4)."""
         return self(poses[:, :, None], poses[:, None])
 
     def _encode(self, source: Tensor, target: Tensor) -> Tensor:
-        return pose.encode_pair(source, target, frame=self.frame, encoding=self.encoding, translation=self.translation)
+        options = dict(frame=self.frame, encoding=self.encoding, translation=self.translation)
+        return self._coloured(pose.encode_pair(source, target, **options), pose.hues(target) - pose.hues(source))
+
+    def _coloured(self, numbers: Tensor, hues: Tensor) -> Tensor:
+        """Numbers (..., n) and behind them what is told of differences of hues (..., 2)."""
+        if self.colour == "none":
+            return numbers
+        if self.colour == "circle":
+            hues = torch.cat([(2 * math.pi * hues).cos(), (2 * math.pi * hues).sin()], -1)
+        return torch.cat([numbers, hues.to(numbers).expand(*numbers.shape[:-1], -1)], -1)
 
     def _standardise(self, numbers: Tensor) -> Tensor:
         return (numbers - self.mean.to(numbers.dtype)) * self.scale.to(numbers.dtype)

@@ -7,7 +7,8 @@ a_ij is the embedded motion from view i to view j, f' the moving average of the 
 tends to be what is common to the views, the encoder's output z to keep what a motion changes: no other term asks for either.
 
 Sequences are the views of an object in random order, as many as there are of M + 1. Steering starts from one view: its
-aggregate, moved by the predictor. What evaluation calls the latent is z; h is not judged.
+aggregate, moved by the predictor. What evaluation calls the latent is z; h, the paper's invariant representation, is judged by
+the protocol ``aggregate``, of 1, 3 and 5 views. Ours: of more than M views the first ones share a place.
 """
 
 from __future__ import annotations
@@ -120,9 +121,13 @@ class SeqJEPA(Method):
         shape, count = views.shape[:-2], views.shape[-2]
         told = self.motion(motions)
         told = torch.cat([told, told.new_zeros(*shape, 1, told.shape[-1])], -2)
-        tokens = self.token(torch.cat([views, told], -1)) + self.place[:count].flip(0)
+        place = torch.arange(count - 1, -1, -1, device=views.device).clamp_max(self.context - 1)
+        tokens = self.token(torch.cat([views, told], -1)) + self.place[place]
         tokens = torch.cat([tokens, self.aggregate_token.expand(*shape, 1, -1)], -2)
         return self.transformer(tokens.reshape(-1, count + 1, tokens.shape[-1]))[:, -1].reshape(*shape, -1)
+
+    def summarise(self, latents: Tensor, poses: Tensor) -> Tensor:
+        return self.aggregate(latents, self.conditioning(poses[:, :-1], poses[:, 1:]))
 
     def after_step(self, step: int, steps: int) -> None:
         ema.follow(self.target_encoder, self.encoder, ema.schedule(self.momentum, step, steps))

@@ -186,9 +186,20 @@ def position(metrics: Mapping[str, float]) -> Table | None:
     return ("the position of a patch erased from its token", header, lines) if lines else None
 
 
+def aggregate(metrics: Mapping[str, float]) -> Table | None:
+    """Top-1 of what the method makes of several views of an object."""
+    keys = [f"aggregate/top1@{views}" for views in (1, 3, 5)]
+    lines = [
+        [key.split("@")[1], number(metrics[key]), number(metrics[f"{key}/mean"]), number(metrics[f"{key}/floor"])]
+        for key in keys if key in metrics
+    ]  # fmt: skip
+    return ("class from several views, Top-1", ["views", "the method's own", "mean latent", "floor"], lines) if lines else None
+
+
 def tables(metrics: Mapping[str, float]) -> list[Table]:
     """All tables (title, header, lines) that the metrics have something for."""
-    found = (make(metrics) for make in (scores, predictor, leakage, ratios, cleaned, erasure, dci, pictures, maps, position))
+    makers = (scores, predictor, leakage, ratios, cleaned, erasure, dci, aggregate, pictures, maps, position)
+    found = (make(metrics) for make in makers)
     return [table for table in found if table is not None]
 
 

@@ -13,9 +13,9 @@ import torch
 from vsie import pose
 from vsie.evaluation import paired
 from vsie.evaluation import steering as steering_measure
-from vsie.evaluation.inputs import Features, Steering, part_of
-from vsie.evaluation.pose import flat
+from vsie.evaluation.inputs import Steering, part_of
 from vsie.evaluation.suite import Result
+from vsie.feature_set import Features, flat
 from vsie.files import write_text
 from vsie.report import figures, measures, tables
 

@@ -175,7 +175,12 @@ class Trainer(TrainerConfig):
         return torch.optim.AdamW(parameter_groups(method, self.weight_decay), lr=self.learning_rate, betas=(0.9, 0.95))
 
     def wrap(self, method: Method) -> torch.nn.Module:
-        """The method with its encoder compiled when asked for."""
+        """The method with BatchNorm over all processes, and its encoder compiled, when asked for."""
+        if self.sync_batch_norm and self.fabric.world_size > 1:
+            if self.fabric.device.type == "cuda":
+                torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)  # in place, with the same parameters
+            else:
+                self.fabric.print("BatchNorm: each process has its own statistics, SyncBatchNorm needs GPUs")
         if self.compile:
             method.encoder.compile()
         return method

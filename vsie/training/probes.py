@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vsie import pose
-from vsie.evaluation.collapse import summary
-from vsie.evaluation.inputs import PARTS
+from vsie.collapse import summary
+from vsie.feature_set import PARTS
 from vsie.methods.base import Split
 
 

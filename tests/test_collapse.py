@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vsie.evaluation import collapse
+from vsie import collapse
 
 
 def test_rankme_equals_the_entropy_of_the_singular_values():

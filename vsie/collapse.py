@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+from vsie.feature_set import CHUNK
+
+
+def pieces(features: Tensor) -> Iterator[Tensor]:
+    """Rows (n, d) in float64, a few at a time: features may be a file that is larger than memory."""
+    return (rows.double() for rows in features.split(CHUNK))
+
+
+def mean_of(features: Tensor) -> Tensor:
+    """The mean row (d,) in float64."""
+    return features.double().mean(0) if len(features) <= CHUNK else sum(rows.sum(0) for rows in pieces(features)) / len(features)
 
 
 def rankme(features: Tensor) -> float:
@@ -22,15 +36,18 @@ def rankme(features: Tensor) -> float:
     """
     if features.ndim != 2 or features.numel() == 0:
         raise ValueError(f"rankme takes features (N, d), found {tuple(features.shape)}")
-    if not bool(features.isfinite().all()):
+    if not all(bool(rows.isfinite().all()) for rows in pieces(features)):
         raise ValueError("rankme takes finite features; there are NaN or infinite ones")
-    values = features.double()
-    centred = values - values.mean(0)
+    mean, largest = mean_of(features), max(float(features.max()), -float(features.min()))
     # From the smaller Gram matrix: d x d is far cheaper than an SVD of N x d.
-    gram = centred.mT @ centred if centred.shape[0] >= centred.shape[1] else centred @ centred.mT
+    if features.shape[0] >= features.shape[1]:
+        gram = sum((rows - mean).mT @ (rows - mean) for rows in pieces(features))
+    else:
+        centred = features.double() - mean
+        gram = centred @ centred.mT
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     total = singular.sum()
-    if float(total) <= 1e-12 * max(1.0, float(values.abs().max())) * len(values):
+    if float(total) <= 1e-12 * max(1.0, largest) * len(features):
         return 0.0
     share = singular / total
     return float(torch.exp(-(share * torch.log(share.clamp_min(1e-12))).sum()))
@@ -38,7 +55,10 @@ def rankme(features: Tensor) -> float:
 
 def mean_std(features: Tensor) -> float:
     """Mean over dimensions of the standard deviation of features (N, d)."""
-    return float(features.double().std(0, unbiased=False).mean())
+    if len(features) <= CHUNK:
+        return float(features.double().std(0, unbiased=False).mean())
+    mean = mean_of(features)
+    return float((sum((rows - mean).square().sum(0) for rows in pieces(features)) / len(features)).sqrt().mean())
 
 
 def within_object_share(features: Tensor, objects: Tensor) -> float:
@@ -50,12 +70,16 @@ def within_object_share(features: Tensor, objects: Tensor) -> float:
         features: (N, d).
         objects: (N,) ids.
     """
-    values = features.double()
     _, index = torch.unique(objects, return_inverse=True)
-    count = torch.bincount(index).to(values.dtype)
-    means = values.new_zeros(len(count), values.shape[1]).index_add(0, index, values) / count[:, None]
-    within = (values - means[index]).square().mean(0)
-    total = (values - values.mean(0)).square().mean(0)
+    count = torch.bincount(index).double()
+    means = torch.zeros(len(count), features.shape[1], dtype=torch.float64, device=features.device)
+    for own, rows in zip(index.split(CHUNK), pieces(features), strict=True):
+        means.index_add_(0, own, rows)
+    means /= count[:, None]
+    mean = mean_of(features)
+    within = sum((rows - means[own]).square().sum(0) for own, rows in zip(index.split(CHUNK), pieces(features), strict=True))
+    total = sum((rows - mean).square().sum(0) for rows in pieces(features))
+    within, total = within / len(features), total / len(features)
     alive = total > 1e-12 * total.max().clamp_min(1e-30)
     return float((within[alive] / total[alive]).mean()) if bool(alive.any()) else 0.0
 
