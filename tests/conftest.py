@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# before torch is imported: cores are shared by the processes that pytest runs, as threads that wait for each other cost far more
-_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(2, (os.cpu_count() or 1) // _processes))))
+# before torch is imported, here and in the processes that tests start: several at work with several threads each wait for each
+# other most of the time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
