@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -20,13 +20,13 @@ from vsie.features import covering, encode_clip
 
 @pytest.fixture(scope="module")
 def debug(tools, tmp_path_factory):
-    """`python tools/train.py experiment=debug`, in an empty folder with an empty cache: its folder, time and output."""
+    """`python tools/train.py experiment=debug`, in an empty folder with an empty cache: its folder, processor time and output."""
     folder = tmp_path_factory.mktemp("debug")
     environment = os.environ | {"VSIE_DATA": str(folder / "cache")}
-    begun = time.monotonic()
+    begun = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     result = run(tools, "train", "experiment=debug", "out=run", cwd=folder, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
-    return folder, time.monotonic() - begun, result.stdout, environment
+    return folder, sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - begun, result.stdout, environment
 
 
 def test_the_whole_job_at_toy_size_leaves_everything(debug):
@@ -38,7 +38,7 @@ def test_the_whole_job_at_toy_size_leaves_everything(debug):
     assert sorted(path.name for path in folder.iterdir()) == ["cache", "run"]  # nothing else was left behind
     for word in ("floor", "Top-1, single frame", "rotation of a pair", "tracking, predictor inverted"):
         assert word in output
-    assert seconds < 120  # 60 on an idle machine
+    assert seconds < 120  # a minute on an idle machine, where a core is not shared
 
 
 def test_every_metric_of_the_issue_has_its_floor(debug):

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ROOMS = {"method": "methods", "encoder": "encoders", "predictor": "predictors",
@@ -377,6 +380,24 @@ class BenchmarkConfig:
     out: str | None = None
 
 
+class _Lines(logging.Handler):
+    """Records as lines on the terminal that leave progress bars whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _let_warnings_through() -> None:
+    """Let the library's own records reach the terminal: Hydra silences the loggers that are there before each job."""
+    library = logging.getLogger("vsie")
+    library.setLevel(logging.INFO)
+    if not library.handlers:
+        library.addHandler(_Lines())
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] == "vsie" and isinstance(logger, logging.Logger):
+            logger.disabled = False
+
+
 def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Make `main(config)` a command: composed from `configs/<name>.yaml`, checked against `schema`.
 
@@ -392,6 +413,7 @@ def hydra_main(name: str, schema: type) -> Callable[[Callable[[Any], Any]], Call
 
         @functools.wraps(main)
         def task(config):
+            _let_warnings_through()
             try:
                 return main(_to_object(config))
             except (ValueError, FloatingPointError, RuntimeError, OSError) as error:

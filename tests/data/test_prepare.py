@@ -114,6 +114,7 @@ def test_the_command_prepares_and_training_opens_the_same(tools, folder, tmp_pat
     result = run(tools, "prepare", "data=images", f"data.root={folder}", "data.reader.min_frames=2", "out=made", cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "6 clips (5 train, 1 val), 6 objects, 0 with cameras" in result.stdout
+    assert "1 of 7 clips cannot be used" in result.stderr
     from vsie.pipeline import open_data
 
     monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))

@@ -96,8 +96,7 @@ def lasts(clip: Observation, *, least: float = 0.3, area: float = 2e-3) -> bool:
     flow = clip.fields.forward
     if len(flow) < 2:
         return True
-    told = clip.factor[:-1].square().sum((-1, -2)) / 2
-    seen = (told > 0.05) & (clip.fields.forward_confidence > 0.2)
+    seen = (clip.texture[:-1] > 0.05) & (clip.fields.forward_confidence > 0.2)
     lasting = (flow[1:] * flow[:-1]).sum(-1) > least**2
     return bool((lasting & seen[1:] & seen[:-1]).float().mean() > area)
 
