@@ -16,6 +16,7 @@ from vsie.config import compose, to_plain
 from vsie.data import load
 from vsie.evaluation import suite
 from vsie.evaluation.suite import Result
+from vsie.feature_set import load_features
 from vsie.model import build_method
 from vsie.report import tables
 
@@ -173,8 +174,8 @@ def test_bare_videos_go_from_nothing_to_features_and_measures_that_say_what_they
     ):
         assert isinstance(metrics[f"estimated/{key}"], float) and f"estimated/{key}/floor" in metrics and key not in metrics
     assert all(key.startswith(("estimated/", "collapse/")) for key in metrics)
-    with np.load(next((run / "features").glob("features-test-*.npz"))) as features:
-        assert features["image"].ndim == 3 and len(features["paths"]) >= 2 and (features["labels"] == -1).all()
+    features = load_features(next((run / "features").glob("features-test-*")))
+    assert features.image.ndim == 3 and len(features.paths) >= 2 and (features.labels == -1).all()
     log = (run / "log.csv").read_text()
     assert "online/told_pose_deg/equi" in log and "online/pose_deg" not in log
     archives = sorted((tmp_path / "cache" / "motion").rglob("*.npz"))
