@@ -140,27 +140,6 @@ def test_the_raw_backbone_is_what_comes_before_head_and_mixing():
     assert Backbone.differs(encoder) and not Backbone.differs(judging.build("torchvision/resnet18", "random"))
 
 
-def test_light_and_floor_of_rendered_clips_are_known_where_a_protocol_asks(clips):
-    from vsie import pipeline
-    from vsie.data import ClipsDataset
-    from vsie.data import manifest as manifests
-
-    dataset = ClipsDataset(manifests.load(clips), "val")
-    number = len(dataset)
-    values = features(objects=number, clips=1, frames=8)
-    assert pipeline.lit((values,), {"test": dataset}, ["pose"])[0] is values
-    (found,) = pipeline.lit((values,), {"test": dataset}, ["leakage"])
-    assert np.array_equal(found.latents[1], archive_of(dataset, 1)) and found.latent("floor_hue") is not None
-    steps = features(objects=number, clips=1, frames=2)
-    (found,) = pipeline.lit((steps,), {"test": dataset}, ["leakage"], stride=4)
-    assert np.array_equal(found.latents[1], archive_of(dataset, 1)[[2, 6]])  # the middle of each step
-
-
-def archive_of(dataset, item):
-    with np.load(dataset.manifest.pose_file(int(dataset.rows[item]))) as archive:
-        return archive["latents"]
-
-
 def test_a_video_network_is_judged_layer_by_layer(clips, tmp_path, monkeypatch):
     monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
     torch.manual_seed(0)

@@ -120,7 +120,6 @@ def judge_encoder(
     notes = [f"{name}: no split and no predictor; its one part is all, and what needs more is left out"]
     if weights == RANDOM:
         notes.append(f"{name}: weights are random (seed {seed}), nothing was learned")
-    found = pipeline.lit(found, splits, protocols, encoder.stride)
     return _judged(found, out=out, untrained=untrained, live=live, protocols=protocols, classes=manifest.classes, method=method,
                    dataset=splits["test"], notes=notes, seed=seed, device=device)  # fmt: skip
 

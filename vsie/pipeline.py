@@ -21,7 +21,7 @@ from vsie import eraser as erasers
 from vsie import pose as geometry
 from vsie.config import AugmentConfig, DataConfig, RenderedData, TrainConfig, from_plain, to_plain
 from vsie.data import manifest as manifests
-from vsie.data import scene, three_die_bench
+from vsie.data import three_die_bench
 from vsie.data.augment import Augment
 from vsie.data.clips import ClipsDataset
 from vsie.data.frame_cache import FrameCache
@@ -353,8 +353,6 @@ def evaluate(
     dataset = windows(config, manifest, cache, None, method.encoder.step_times, motion)
     deltas = geometry.delta(*training_deltas(dataset), method.frame)[..., :4] if dataset.posed else None
     live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window, turns=small_turns(config))
-    if motion is None or true:
-        trained = lit(trained, splits, protocols, method.encoder.stride)
     result = suite.evaluate(
         *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
@@ -375,23 +373,6 @@ def evaluate(
     if config.data.layout == "3diebench":
         published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)
     return result.metrics
-
-
-COLOURED = ("leakage", "dci")  # what asks for light and floor too
-
-
-def lit(found: tuple[Features, ...], splits, protocols: Sequence[str], stride: int = 1) -> tuple[Features, ...]:
-    """Features with what their scenes were drawn from, where a protocol asks for it and the clips' pose archives have it."""
-    if not set(COLOURED) & set(protocols):
-        return found
-    result = []
-    for values, dataset in zip(found, splits.values(), strict=True):
-        known = None if values.latents is not None else scene.latents(dataset.manifest, dataset.rows)
-        if known is not None:
-            known = known[:, stride // 2 :: stride][:, : values.frames]  # of the frame in the middle of each step
-            values = dataclasses.replace(values, latents=known, latent_names=scene.NAMES)
-        result.append(values)
-    return tuple(result)
 
 
 def small_turns(config: TrainConfig):
