@@ -112,6 +112,6 @@ def test_the_shared_options_are_said_once_and_are_options_of_every_method(name):
     known, shared = components.options(method), components.options(Method)
     assert known.keys() >= shared.keys() and known["projector_norm"] == (str, "batch")
     own = inspect.signature(method.__init__).parameters
-    changed = {"byol": {"projector_layers": 2}, "sie": {"projector_width": 1024}}.get(name, {})
+    changed = {"byol": {"projector_layers": 2}}.get(name, {})
     assert {key: known[key][1] for key in shared if known[key] != shared[key]} == changed
     assert set(own) & set(shared) == set(changed)

@@ -52,7 +52,7 @@ def test_sie_on_rotation_and_colour_is_a_matrix_of_six_numbers():
     torch.manual_seed(3)
     terms = method.terms(latents, poses)
     torch.manual_seed(3)
-    source, target = (index[:, 0] for index in method.draw_pairs(latents))
+    source, target = (index[:, 0] for index in method.draw_pairs(latents))  # of 3 views one pair
     errors, predictions = [], []
     for row, (i, j) in enumerate(zip(source, target, strict=True)):
         quaternion = pose.encode_pair(poses[row, i], poses[row, j], frame="body", encoding="quaternion_raw")

@@ -80,6 +80,18 @@ def test_sie_is_the_papers_loss():
         assert terms[key].item() == pytest.approx(value.item(), rel=1e-4), key
 
 
+def test_sie_puts_every_view_of_an_object_into_one_pair():
+    torch.manual_seed(0)
+    method, latents = build_method(config("sie")), torch.randn(50, 8, 32)
+    source, target = method.draw_pairs(latents)
+    assert source.shape == target.shape == (50, 4)
+    assert torch.equal(torch.cat([source, target], 1).sort(1).values, torch.arange(8).expand(50, -1))
+    assert (source < target).float().mean() == pytest.approx(0.5, abs=0.15)  # either direction
+    latents.requires_grad_()
+    sum(method.terms(latents, random_poses(50, 8)).values()).backward()
+    assert (latents.grad.abs().sum(-1) > 0).all()
+
+
 def test_vsie_charges_the_representation_with_its_leak_and_not_the_embedding():
     torch.manual_seed(0)
     method = build_method(config("vsie"))

@@ -3,9 +3,9 @@
     L = 10 MSE(x_inv, y_inv) + 4.5 MSE(W(q) x_equi, y_equi)
       + 10 [hinge(X) + hinge(Y)] + 10 hinge(W(q) x_equi) + 1 [covariance(X) + covariance(Y)]
 
-with X = [x_inv, x_equi], one ordered pair (x, y) of views per object, q the raw body-frame quaternion (not centred) and W
-the linear hypernetwork. Clips are taken as sets of stills: the pair is one step of the context window and one of a target
-window, drawn at random.
+with X = [x_inv, x_equi], an ordered pair (x, y) of views of an object, q the raw body-frame quaternion (not centred) and W
+the linear hypernetwork. The paper encodes two views of an object; where a batch has more of them, clips are sets of stills
+and a random matching makes every view part of one pair, so that no image is encoded for nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class SIE(Method):
     Args:
         invariant_share: The paper's: 0.5.
         weights: Of ``invariance``, ``equivariance``, ``variance``, ``predicted_variance``, ``covariance``.
-        pairs: ``one`` ordered pair per object and step (the paper's), or ``all`` ordered pairs of the object's views.
-        projector_width: The paper's: 1024.
+        pairs: ``disjoint``: a random matching of an object's views, each in one ordered pair (of two views: the paper's), or
+            ``all`` ordered pairs.
+        projector_width: See `Projector`; the paper's: 1024 for parts of 256.
         projector_layers: The paper's: 3.
         projector_norm: The paper's: batch.
     """
@@ -35,10 +36,10 @@ class SIE(Method):
     TERMS = ("invariance", "equivariance", "variance", "predicted_variance", "covariance")
     weighs = True
 
-    def __init__(self, *parts: Any, pairs: str = "one", projector_width: int = 1024, **shared: Any) -> None:
-        super().__init__(*parts, projector_width=projector_width, **shared)
-        if pairs not in ("one", "all"):
-            raise ValueError(f"method.pairs is {pairs!r}, expected one or all")
+    def __init__(self, *parts: Any, pairs: str = "disjoint", **shared: Any) -> None:
+        super().__init__(*parts, **shared)
+        if pairs not in ("disjoint", "all"):
+            raise ValueError(f"method.pairs is {pairs!r}, expected disjoint or all")
         self.pairs = pairs
 
     def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
@@ -62,12 +63,13 @@ class SIE(Method):
         }
 
     def draw_pairs(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices (B, P) of source and target views: one random ordered pair per object, or all of them."""
+        """Indices (B, P) of source and target views: a random matching of each object's views (of an odd number one is left
+        out), or all ordered pairs."""
         objects, count, device = latents.shape[0], latents.shape[1], latents.device
-        if self.pairs == "one":
+        if self.pairs == "disjoint":
             # drawn for the global batch, so that the draw does not depend on how many processes share it
             draw = torch.rand(world_size() * objects, count)[rank() * objects : (rank() + 1) * objects]
             order = draw.argsort(1).to(device)
-            return order[:, :1], order[:, 1:2]
+            return order[:, : count // 2], order[:, count // 2 : count // 2 * 2]
         source, target = torch.nonzero(~torch.eye(count, dtype=torch.bool, device=device), as_tuple=True)
         return source.expand(objects, -1), target.expand(objects, -1)
