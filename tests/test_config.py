@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from vsie import components
-from vsie.config import CONFIGS, AugmentConfig, compose, from_plain, to_plain
+from vsie.config import CONFIGS, compose, from_plain, to_plain
 from vsie.model import build_method
+from vsie.schemas import AugmentConfig
 
 
 def run(tools, tool: str, *arguments: str, **options) -> subprocess.CompletedProcess:

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-from vsie.config import BenchmarkConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import BenchmarkConfig
 
 
-@hydra_main("benchmark", BenchmarkConfig)
+@hydra_main("benchmark")
 def main(config: BenchmarkConfig) -> None:
     import json
 

@@ -10,10 +10,11 @@ again to continue; see configs/estimate_motion.yaml for all keys.
 
 from __future__ import annotations
 
-from vsie.config import EstimateMotionConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import EstimateMotionConfig
 
 
-@hydra_main("estimate_motion", EstimateMotionConfig)
+@hydra_main("estimate_motion")
 def main(config: EstimateMotionConfig) -> None:
     from vsie.motion.estimate import estimate_manifest
     from vsie.render.dataset import parse_shard

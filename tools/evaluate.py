@@ -14,10 +14,11 @@
 
 from __future__ import annotations
 
-from vsie.config import EvaluateConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import EvaluateConfig
 
 
-@hydra_main("evaluate", EvaluateConfig)
+@hydra_main("evaluate")
 def main(config: EvaluateConfig) -> float | None:
     from pathlib import Path
 

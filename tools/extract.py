@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from vsie.config import ExtractConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import ExtractConfig
 
 
-@hydra_main("extract", ExtractConfig)
+@hydra_main("extract")
 def main(config: ExtractConfig) -> None:
     from pathlib import Path
 

@@ -11,10 +11,11 @@ Data sets: kinetics, co3d, uco3d, realestate10k, mvimgnet, colmap, images; data_
 
 from __future__ import annotations
 
-from vsie.config import PrepareConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import PrepareConfig
 
 
-@hydra_main("prepare", PrepareConfig)
+@hydra_main("prepare")
 def main(config: PrepareConfig) -> None:
     from vsie.data import manifest
     from vsie.data.prepare import prepare

@@ -10,11 +10,12 @@ On many machines give each its part: shard=0/4 ... shard=3/4 with the same out. 
 
 from __future__ import annotations
 
-from vsie.config import RenderConfig, hydra_main
+from vsie.config import hydra_main
 from vsie.render.dataset import parse_shard, render_dataset
+from vsie.schemas import RenderConfig
 
 
-@hydra_main("render", RenderConfig)
+@hydra_main("render")
 def main(config: RenderConfig) -> None:
     """Write the contact sheet, or the data set."""
     if config.sheet is not None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 
-from vsie.config import ReportConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import ReportConfig
 
 
-@hydra_main("report", ReportConfig)
+@hydra_main("report")
 def main(config: ReportConfig) -> None:
-    from vsie.comparison import compare_runs
+    from vsie.study.comparison import compare_runs
 
     compare_runs(config.runs, config.out, strips=config.strips)
 

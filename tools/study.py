@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 import sys
 
-from vsie.config import StudyConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import StudyConfig
 
 
-@hydra_main("study", StudyConfig)
+@hydra_main("study")
 def main(config: StudyConfig) -> None:
-    from vsie.study import study
+    from vsie.study.runs import study
 
     page = study(
         grid=config.grid, out=config.out, rows=config.rows, seeds=config.seeds, images=config.images, take=config.take,

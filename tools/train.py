@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
-from vsie.config import TrainConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import TrainConfig
 
 
-@hydra_main("train", TrainConfig)
+@hydra_main("train")
 def main(config: TrainConfig) -> float | None:
     from vsie.pipeline import measured, train
     from vsie.training.loop import Interrupted

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-from vsie.config import VerifyConfig, hydra_main
+from vsie.config import hydra_main
+from vsie.schemas import VerifyConfig
 
 
-@hydra_main("verify", VerifyConfig)
+@hydra_main("verify")
 def main(config: VerifyConfig) -> None:
     from vsie.data.checksums import verify
 

@@ -15,7 +15,6 @@ import torch
 from vsie import components, features_file, pipeline
 from vsie import eraser as erasers
 from vsie.components import nearest
-from vsie.config import DataConfig, TrainConfig
 from vsie.data.clips import ClipsDataset
 from vsie.encoders.base import Encoder
 from vsie.encoders.exported import Exported
@@ -24,6 +23,7 @@ from vsie.evaluation import ladder, suite
 from vsie.evaluation.inputs import Live
 from vsie.feature_set import Features
 from vsie.features import Whole
+from vsie.schemas import DataConfig, TrainConfig
 from vsie.training.loop import best_precision
 
 FORMS = "torchvision/NETWORK, pytorchvideo/NETWORK, or a file of torch.export (FILE.pt2)"

@@ -19,7 +19,7 @@ import yaml
 from vsie import checkpoint, features, told
 from vsie import eraser as erasers
 from vsie import pose as geometry
-from vsie.config import AugmentConfig, DataConfig, RenderedData, TrainConfig, from_plain, to_plain
+from vsie.config import from_plain, to_plain
 from vsie.data import manifest as manifests
 from vsie.data import three_die_bench
 from vsie.data.augment import Augment
@@ -38,6 +38,7 @@ from vsie.files import atomic_path, write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
 from vsie.motion.estimated import EstimatedMotion
+from vsie.schemas import AugmentConfig, DataConfig, RenderedData, TrainConfig
 from vsie.training.loop import Trainer, best_precision
 
 DRAWS = 1_000_000  # an epoch that training does not reach: other draws than its own

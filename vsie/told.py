@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vsie.config import TrainConfig
 from vsie.data.clips import ClipsDataset
 from vsie.data.manifest import SPLITS, Manifest
 from vsie.data.pose_noise import PoseNoise
@@ -24,6 +23,7 @@ from vsie.methods.base import Method
 from vsie.motion.estimate import estimate_manifest, settings
 from vsie.motion.estimated import EstimatedClips, EstimatedMotion, common_length
 from vsie.report.tables import ESTIMATED
+from vsie.schemas import TrainConfig
 
 SOURCES = ("known", "estimated")
 UNPOSED = ("classification/", "collapse/")  # measures that no pose has a part in

@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vsie import checkpoint, distributed
-from vsie.config import TrainerConfig
 from vsie.data import StepSampler, WindowsDataset, collate
 from vsie.files import atomic_path
 from vsie.methods.base import Method
+from vsie.schemas import TrainerConfig
 from vsie.training.probes import OnlineProbes, alarms
 
 

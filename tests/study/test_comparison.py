@@ -13,10 +13,11 @@ import yaml
 from PIL import Image
 
 from tests.test_config import run as run_tool
-from vsie import checkpoint, comparison
+from vsie import checkpoint
 from vsie.config import compose, to_plain
 from vsie.methods.sie import SIE
 from vsie.model import build_method
+from vsie.study import comparison
 
 TINY = ["threads=1", "experiment=debug", "data.frames=1", "encoder.mixing=0", "encoder.dim=16", "method.projector_width=16"]
 

@@ -10,12 +10,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from vsie import answer, verdicts
-from vsie.config import GridConfig
 from vsie.evaluation import paired
 from vsie.evaluation.paired import Estimate, of_items
 from vsie.report.page import Heading, Lines, Picture, Table, html, markdown
 from vsie.report.planes import Point, near
+from vsie.schemas import GridConfig
+from vsie.study import verdicts
+from vsie.study.page import write
 
 OBJECTS = np.repeat(np.arange(40), 6)
 HARD = np.random.default_rng(7).random(40)[OBJECTS]  # how hard an object is, for every row and seed
@@ -86,7 +87,7 @@ def page(tmp_path_factory):
     done = [judged(out, "stills", seed) for seed in range(3)]
     done += [judged(out, "clips", seed, frames=2, drift=4.0, extra=("raw",), alone=True) for seed in range(3)]
     done += [judged(out, "longer", seed, frames=4, drift=6.0, lack=("rasa",)) for seed in range(2)]
-    return out, answer.write(done, GRID, out, notes=["longer: not trained with seed 2."])
+    return out, write(done, GRID, out, notes=["longer: not trained with seed 2."])
 
 
 def spread(value: float, wide: float = 0.01, seeds: int = 3) -> Estimate:
@@ -174,7 +175,7 @@ def test_the_learned_part_wins_where_the_erasers_leave_pose(page):
 
 def test_other_answers_are_given_where_the_numbers_are_others(tmp_path):
     done = [judged(tmp_path, "stills", seed, frames=2, leak=0.4, left=0.1, inv=0.7, cleaned=0.85) for seed in range(3)]
-    answer.write(done, GRID, tmp_path)
+    write(done, GRID, tmp_path)
     text = (tmp_path / "page.md").read_text()
     said = "the learned invariant part wins against 0 of 6 erasers; holds less pose than 0 of them; loses against LEACE (vec R)"
     assert f"`stills`: **no**: {said}" in text
@@ -183,7 +184,7 @@ def test_other_answers_are_given_where_the_numbers_are_others(tmp_path):
 
 def test_runs_judged_on_other_clips_are_not_compared(tmp_path):
     done = [judged(tmp_path, "stills", 0), judged(tmp_path, "clips", 0, frames=2, drift=1.0, clips="b")]
-    answer.write(done, GRID, tmp_path)
+    write(done, GRID, tmp_path)
     text = (tmp_path / "page.md").read_text()
     assert "Not known: no seed of clips was judged on the clips of stills." in text and "▲" not in text.replace("▲ ▼:", "")
     assert "Not all runs were judged on the same clips" in text

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vsie import comparison
 from vsie.evaluation import paired
 from vsie.evaluation.leakage import POSE_COLUMNS
 from vsie.evaluation.paired import Estimate, Minus, Quantity, Relative, Sample, Worst, estimate
 from vsie.report.measures import COLUMNS, ROWS
 from vsie.report.planes import Point
+from vsie.study import comparison
 
 MARGIN = 0.01  # of class accuracy: so much less is held to be as good
 CLASS = "class_linear"

@@ -6,7 +6,7 @@ Three questions, each asked where the grid says of which rows:
     (b) does the learned invariant part beat erasing the pose from all of the latent afterwards?   one plane, leak against utility
     (c) what does it cost that motion is estimated?    two rows, known and estimated
 
-All numbers, intervals and verdicts come from `vsie.verdicts`.
+All numbers, intervals and verdicts come from `vsie.study.verdicts`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from vsie import comparison
-from vsie.config import GridConfig
 from vsie.evaluation.leakage import POSE_COLUMNS
 from vsie.evaluation.paired import Estimate
 from vsie.files import write_text
 from vsie.report import planes
 from vsie.report.measures import COLUMNS
 from vsie.report.page import Block, Heading, Lines, Picture, Table, html, markdown
-from vsie.verdicts import (
+from vsie.schemas import GridConfig
+from vsie.study import comparison
+from vsie.study.verdicts import (
     CLASS,
     GROUPS,
     Judged,

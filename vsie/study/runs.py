@@ -29,10 +29,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vsie import answer, checkpoint, pipeline
-from vsie.config import CONFIGS, GridConfig, TrainConfig, compose, from_plain, to_plain
+from vsie import checkpoint, pipeline
+from vsie.config import CONFIGS, compose, from_plain, to_plain
 from vsie.evaluation import suite
 from vsie.files import write_text
+from vsie.schemas import GridConfig, TrainConfig
+from vsie.study import page
 
 TOOLS = CONFIGS.parent / "tools"
 STAMP = "judged.json"
@@ -388,8 +390,8 @@ def study(
     done = [(cell.row, cell.seed, cell.folder) for cell in cells if cell not in failed]
     if not done:
         raise ValueError(f"{out}: no run is trained and judged" + "".join(f"\n{line}" for line in (*notes, *failed.values())))
-    page = answer.write(done, grid, out, notes=[*notes, *(f"{cell.name}: failed." for cell in failed)])
+    written = page.write(done, grid, out, notes=[*notes, *(f"{cell.name}: failed." for cell in failed)])
     if failed:
         names = ", ".join(cell.name for cell in failed)
-        raise ChildProcessError(f"{len(failed)} of {len(cells)} runs failed: {names}; {page} is about the others")
-    return page
+        raise ChildProcessError(f"{len(failed)} of {len(cells)} runs failed: {names}; {written} is about the others")
+    return written

@@ -14,12 +14,14 @@ import pytest
 import torch
 import yaml
 
-from tests.test_answer import judged as made
+from tests.study.test_page import judged as made
 from tests.test_config import run as run_tool
-from vsie import checkpoint, study
-from vsie.config import CONFIGS, GridConfig, compose, to_plain
+from vsie import checkpoint
+from vsie.config import CONFIGS, compose, to_plain
 from vsie.evaluation import suite
 from vsie.model import build_method
+from vsie.schemas import GridConfig
+from vsie.study import runs
 
 TINY = ["experiment=debug", "encoder.dim=16", "method.projector_width=16", "trainer.images=512"]
 GRID = GridConfig(rows={"stills": ["data.windows=8", "data.frames=1"], "clips": []}, reference="stills", common=TINY[1:3],
@@ -39,8 +41,8 @@ class Tools:
 
     def __init__(self, monkeypatch, fail: str = ""):
         self.calls, self.fail = [], fail
-        monkeypatch.setattr(study.Processes, "run", self.run)
-        monkeypatch.setattr(study, "prepared", lambda *_: None)
+        monkeypatch.setattr(runs.Processes, "run", self.run)
+        monkeypatch.setattr(runs, "prepared", lambda *_: None)
 
     def run(self, command, log):
         tool, options = command[1].rsplit("/", 1)[1], command[2:]
@@ -70,7 +72,7 @@ def options(out, **more):
 
 def test_everything_is_done_once(tmp_path, monkeypatch):
     tools = Tools(monkeypatch)
-    page = study.study(**options(tmp_path / "s", threads=1))
+    page = runs.study(**options(tmp_path / "s", threads=1))
     assert page.is_file() and sorted(tool for tool, _ in tools.calls) == ["evaluate.py"] * 4 + ["train.py"] * 4
     told = [call for tool, call in tools.calls if tool == "train.py"]
     assert all("threads=1" in call and "protocol=[]" in call and "trainer.images=512" in call for call in told)
@@ -78,27 +80,27 @@ def test_everything_is_done_once(tmp_path, monkeypatch):
     assert sum("data.frames=1" in call for call in told) == 2
     assert all("protocol=[leakage,cleaned]" in call for tool, call in tools.calls if tool == "evaluate.py")
     tools.calls.clear()
-    study.study(**options(tmp_path / "s"))
+    runs.study(**options(tmp_path / "s"))
     assert tools.calls == []
-    study.study(**options(tmp_path / "s", protocol=["leakage", "dci"], rows=["clips"], seeds=[1]))  # another question
+    runs.study(**options(tmp_path / "s", protocol=["leakage", "dci"], rows=["clips"], seeds=[1]))  # another question
     assert [tool for tool, _ in tools.calls] == ["evaluate.py"]
     tools.calls.clear()
-    study.study(**options(tmp_path / "s", protocol=["dci"], rows=["clips"], seeds=[1]))  # a part of what was asked already
+    runs.study(**options(tmp_path / "s", protocol=["dci"], rows=["clips"], seeds=[1]))  # a part of what was asked already
     assert tools.calls == []
     trained(tmp_path / "s" / "runs" / "clips-1", "seed=1", step=2)  # as if it had been stopped
-    study.study(**options(tmp_path / "s", rows=["clips"]))
+    runs.study(**options(tmp_path / "s", rows=["clips"]))
     assert [tool for tool, _ in tools.calls] == ["train.py", "evaluate.py"]
 
 
 def test_a_run_that_fails_is_named_and_the_page_is_about_the_others(tmp_path, monkeypatch):
     Tools(monkeypatch, fail="data.frames=1")
     with pytest.raises(ChildProcessError, match="2 of 4 runs failed: stills, seed 0, stills, seed 1"):
-        study.study(**options(tmp_path / "s"))
+        runs.study(**options(tmp_path / "s"))
     text = (tmp_path / "s" / "page.md").read_text()
     assert "stills, seed 0: failed." in text and "| clips | vsie |" in text and "| stills | vsie |" not in text
     Tools(monkeypatch, fail="experiment")
     with pytest.raises(ValueError, match="no run is trained and judged.*\n.*training ended with status 2(.*\n)*.*error: no luck"):
-        study.study(**options(tmp_path / "other"))
+        runs.study(**options(tmp_path / "other"))
 
 
 def test_taken_runs_are_only_read(tmp_path, monkeypatch):
@@ -108,49 +110,49 @@ def test_taken_runs_are_only_read(tmp_path, monkeypatch):
     trained(tmp_path / "elsewhere" / "clips_0", "seed=0", step=3)  # still running
     before = {file: file.read_bytes() for file in (tmp_path / "elsewhere").rglob("*") if file.is_file()}
     tools = Tools(monkeypatch)
-    study.study(**options(tmp_path / "s", take=[f"clips={tmp_path}/elsewhere/clips_*"], train=False))
+    runs.study(**options(tmp_path / "s", take=[f"clips={tmp_path}/elsewhere/clips_*"], train=False))
     folder = tmp_path / "s" / "runs" / "clips-1"
     assert [tool for tool, _ in tools.calls] == ["evaluate.py"]
-    assert study.complete(folder) and (folder / "features" / "features-train-x.npz").read_bytes() == b"features"
+    assert runs.complete(folder) and (folder / "features" / "features-train-x.npz").read_bytes() == b"features"
     assert {file: file.read_bytes() for file in (tmp_path / "elsewhere").rglob("*") if file.is_file()} == before
     text = (tmp_path / "s" / "page.md").read_text()
     assert "clips, seed 0: left out" in text and "is at step 3 of 4" in text
     assert "trainer.learning_rate is 0.5 and not 0.003" in text and "stills: not trained with seed 0, 1." in text
     (folder / "features" / "features-train-x.npz").unlink()  # as the features' cache does
     (folder / "features" / "features-train-x.npz").write_bytes(b"others")
-    study.link(source, folder)
+    runs.link(source, folder)
     assert (folder / "features" / "features-train-x.npz").read_bytes() == b"others"  # computed here: kept
     assert (source / "features" / "features-train-x.npz").read_bytes() == b"features"
     own = trained(tmp_path / "own")
     with pytest.raises(FileExistsError, match="holds a run of its own"):
-        study.link(source, own)
+        runs.link(source, own)
 
 
 def test_what_cannot_be_planned_or_taken_is_named(tmp_path):
     with pytest.raises(ValueError, match="no row clip; it has stills, clips"):
-        study.planned(GRID, tmp_path, rows=["clip"])
+        runs.planned(GRID, tmp_path, rows=["clip"])
     with pytest.raises(ValueError, match="each once"):
-        study.planned(GRID, tmp_path, seeds=[1, 1])
+        runs.planned(GRID, tmp_path, seeds=[1, 1])
     with pytest.raises(ValueError, match="row a: .*did you mean 'data.frames'"):
-        study.planned(GridConfig(rows={"a": ["data.framse=2"]}), tmp_path)
+        runs.planned(GridConfig(rows={"a": ["data.framse=2"]}), tmp_path)
     with pytest.raises(ValueError, match="row a: experiment is chosen twice"):
-        study.planned(GridConfig(rows={"a": ["experiment=stills"]}), tmp_path, overrides=["experiment=debug"])
+        runs.planned(GridConfig(rows={"a": ["experiment=stills"]}), tmp_path, overrides=["experiment=debug"])
     with pytest.raises(ValueError, match="expected row=PATTERN"):
-        study.taken(["somewhere"], tmp_path)
+        runs.taken(["somewhere"], tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere_\\* matches no folder"):
-        study.taken([f"a={tmp_path}/nowhere_*"], tmp_path)
+        runs.taken([f"a={tmp_path}/nowhere_*"], tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
-        study.taken([f"a={tmp_path}/empty"], tmp_path)
+        runs.taken([f"a={tmp_path}/empty"], tmp_path)
     trained(tmp_path / "x_1"), trained(tmp_path / "x_2")
     with pytest.raises(ValueError, match="are both a with seed 0"):
-        study.taken([f"a={tmp_path}/x_*"], tmp_path)
+        runs.taken([f"a={tmp_path}/x_*"], tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (CONFIGS / "grid").glob("*.yaml")))
 def test_the_grids_compose_at_equal_images(name, tmp_path):
     grid = compose("study", [f"grid={name}"]).grid
-    cells = study.planned(grid, tmp_path, seeds=[0])
+    cells = runs.planned(grid, tmp_path, seeds=[0])
     assert {cell.row for cell in cells} == set(grid.rows) and grid.reference in grid.rows
     suite.check_protocols(grid.protocol)
     for cell in cells:
@@ -162,7 +164,7 @@ def test_the_grids_compose_at_equal_images(name, tmp_path):
 
 
 def test_processes_log_are_given_their_threads_and_are_stopped_together(tmp_path):
-    processes = study.Processes(3)
+    processes = runs.Processes(3)
     log = tmp_path / "logs" / "a.log"
     code = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit(4)"
     assert processes.run([sys.executable, "-c", code], log) == 4
@@ -180,7 +182,7 @@ def test_processes_log_are_given_their_threads_and_are_stopped_together(tmp_path
 
 def test_an_override_is_taken_literally():
     for value in ("a b=c,d'e\\f", "/plain/path"):
-        assert compose("train", [study.quoted("out", value)]).out == value
+        assert compose("train", [runs.quoted("out", value)]).out == value
 
 
 def test_lists_of_overrides_need_no_quotes(tools):
