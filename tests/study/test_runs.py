@@ -163,6 +163,12 @@ def test_the_grids_compose_at_equal_images(name, tmp_path):
     assert set(grid.video) <= set(grid.rows) and (grid.subject is None or grid.subject in grid.rows)
 
 
+def test_overrides_are_for_every_row_and_a_row_has_the_last_word(tmp_path):
+    cells = runs.planned(compose("study", ["grid=methods"]).grid, tmp_path, rows=["sie", "stills"], seeds=[0],
+                         overrides=["data.windows=4", "data.frames=2"])  # fmt: skip
+    assert {cell.row: (cell.config.data.windows, cell.config.data.frames) for cell in cells} == {"sie": (4, 2), "stills": (8, 1)}
+
+
 def test_processes_log_are_given_their_threads_and_are_stopped_together(tmp_path):
     processes = runs.Processes(3)
     log = tmp_path / "logs" / "a.log"

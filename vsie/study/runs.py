@@ -91,7 +91,7 @@ def planned(
     budget = images if images is not None else grid.images
     made: dict[str, tuple[tuple[str, ...], TrainConfig]] = {}
     for row in rows:
-        told = [*overrides, *grid.common, *grid.rows[row], *([] if budget is None else [f"trainer.images={budget}"])]
+        told = [*grid.common, *overrides, *grid.rows[row], *([] if budget is None else [f"trainer.images={budget}"])]
         keys = [entry.partition("=")[0] for entry in told]
         twice = sorted({key for key in keys if keys.count(key) > 1 and (CONFIGS / key).is_dir()})
         if twice:  # the last one would win, and the row would be another one than it looks
