@@ -142,3 +142,5 @@ def test_probes_equal_known_answers():
     assert r2(audits.linear_prediction(rows, wanted), true) < 0.05
     assert r2(audits.kernel_prediction(rows, wanted, objects), true) > 0.8
     assert r2(audits.mlp_prediction(rows, wanted, objects), true) > 0.8
+    for few in (1, 4, 10):
+        assert audits.mlp_prediction(rows, wanted, objects, steps=few).isfinite().all()

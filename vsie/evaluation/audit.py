@@ -164,7 +164,8 @@ def mlp_prediction(
     nn.init.zeros_(probe[-1].weight)
     nn.init.zeros_(probe[-1].bias)
     optimiser = torch.optim.AdamW(probe.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=max(steps, 4), pct_start=0.1)
+    span = max(steps, 11)  # a tenth of it, less one step, is the way up: of 10 steps it would be 0, and is divided by
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=span, pct_start=0.1)
     lowest, best = torch.inf, None
     for step in range(steps + 1):
         if step % max(1, steps // 10) == 0:

@@ -20,7 +20,8 @@ import torch
 
 from vsie import pose
 from vsie.data.image_sequence import natural
-from vsie.data.readers.base import ClipEntry, LeftOut, Reader, image_size, pixel_intrinsics, rigid_poses, walk
+from vsie.data.readers.base import ClipEntry, LeftOut, image_size, pixel_intrinsics, rigid_poses, walk
+from vsie.data.readers.images import Images
 
 MODELS = {  # number in binary files: name, parameters, of which the first are the focal lengths (one or two) and the centre
     0: ("SIMPLE_PINHOLE", 3, 1), 1: ("PINHOLE", 4, 2), 2: ("SIMPLE_RADIAL", 4, 1), 3: ("RADIAL", 5, 1), 4: ("OPENCV", 8, 2),
@@ -31,21 +32,15 @@ Camera = tuple[int, int, np.ndarray, np.ndarray]  # width, height, focal lengths
 Placed = tuple[str, int, tuple[float, ...], tuple[float, ...]]  # name, camera, quaternion wxyz, translation
 
 
-class Colmap(Reader):
-    """Models below a folder.
+class Colmap(Images):
+    """Models below a folder; the place of an image among all images of its folder is its time.
 
     Args:
-        fps: Frames a second; the place of an image among all images of its folder is its time.
-        labels: Whether the first folder is the class.
+        fps: Of `Images`.
+        labels: Of `Images`.
         val_fraction: Of `Reader`.
         min_frames: Of `Reader`.
     """
-
-    def __init__(self, *, fps: float = 25.0, labels: bool = False, val_fraction: float = 0.1, min_frames: int = 8) -> None:
-        super().__init__(val_fraction=val_fraction, min_frames=min_frames)
-        if not fps > 0:
-            raise ValueError(f"reader.fps is {fps}, expected more than 0")
-        self.fps, self.labels = fps, labels
 
     def sources(self, root: Path) -> list[Path]:
         """The models' files, and the folders of images."""
