@@ -36,7 +36,7 @@ def scene(seed: int = 0, noise: float = 0.0, frames: int = FRAMES) -> tuple[Trac
 
 
 def loose(state: State, spread: float = 0.2, steady: float = 0.0) -> Prior:
-    return Prior(torch.full_like(state.depth, 0.95), torch.full_like(state.depth, spread**-2), steady, 1e8)
+    return Prior(torch.full_like(state.depth, 0.95), torch.full_like(state.depth, spread**-2), steady, torch.tensor([1e8, 1e8]))
 
 
 def start(state: State) -> State:
@@ -54,6 +54,17 @@ def test_exact_places_give_exact_turns_and_depths():
     assert float(error_deg(found, true).max()) < 0.3
     assert float((found.depth - true.depth).abs().median()) < 0.005
     assert float(fit.residual[:, :, :, :].median()) < 0.02
+
+
+def test_known_depth_tells_how_far_the_centre_is():
+    tracks, true = scene()
+    begin = State(torch.eye(3).expand_as(true.rotation).clone(), true.depth, true.centre * 1.06)
+    known = Prior(true.depth, torch.full_like(true.depth, 1e5), 0.0, torch.tensor([1e8, 1e8, 1e-2]))
+    found, fit = adjustment.adjust(tracks, begin, known, iterations=25, scale=0.5)
+    assert float((found.centre[:, 2] - 1).abs().max()) < 0.002 and float(error_deg(found, true).max()) < 0.1
+    assert fit.normal.shape[-1] == 3 * FRAMES + 3
+    held, _ = adjustment.adjust(tracks, begin, loose(true), iterations=5, scale=0.5)
+    assert torch.equal(held.centre[:, 2], begin.centre[:, 2])
 
 
 def test_noise_of_a_third_of_a_pixel_and_outliers():
@@ -102,7 +113,7 @@ def test_drift_over_a_clip_is_bounded():
     count = 2 * (frames - 1)
     flat = torch.full((count, 2, POINTS), 0.95)
     state = State(torch.eye(3).repeat(count, 2, 1, 1), flat, torch.tensor([0.0, 0.0, 1.0]).repeat(count, 1))
-    alone = Prior(flat, torch.full_like(flat, 0.2**-2), 0.0, 1e8)
+    alone = Prior(flat, torch.full_like(flat, 0.2**-2), 0.0, torch.tensor([1e8, 1e8]))
     steps = adjustment.adjust(pairs, state, alone, iterations=15, scale=0.5)[0].rotation[:, 1].unflatten(0, (2, frames - 1))
     chained = [torch.eye(3).expand(2, 3, 3)]
     for step in steps.unbind(1):
@@ -137,7 +148,7 @@ def test_the_mirrored_solution_looks_nearly_the_same():
 
 def test_covariance_is_that_of_many_repetitions():
     tracks, true = scene()
-    flat = Prior(true.depth, torch.full_like(true.depth, 1e4), 0.0, 1e10)
+    flat = Prior(true.depth, torch.full_like(true.depth, 1e4), 0.0, torch.tensor([1e10, 1e10]))
     steps = []
     for seed in range(60):
         noise = 0.25 / 200 * torch.randn(tracks.seen.shape, generator=torch.Generator().manual_seed(seed))

@@ -52,6 +52,22 @@ def test_known_depth_is_better():
         Pnp()([observe(frames)])
 
 
+@pytest.mark.parametrize("kind", ["turntable", "orbit"])
+def test_of_what_turns_in_its_place_known_depth_tells_the_centre_and_its_distance(kind):
+    frames, arrays = rendered(kind, "laptop")
+    true = true_poses(arrays)
+    clip, blind = (observe(frames, intrinsics=arrays["intrinsics"], depth=depth) for depth in (arrays["depth"], None))
+    motion = Auto()([clip])[0]
+    assert motion.estimator == "orbit" and motion.scale == "metric"
+    assert float(share(motion.poses, true).median()) < 0.05
+    assert float(share(motion.poses, true).median()) < float(share(Orbit()([blind])[0].poses, true).median())
+    distance = float(arrays["object_in_camera"][0, 2, 3])
+    torch.testing.assert_close(motion.poses[:, :3, 3], true[:, :3, 3], atol=0.03 * distance, rtol=0)
+    # a thing beside the middle turns about a point that is not on the axis of view
+    shifted = observe(np.roll(frames, 40, 2), intrinsics=arrays["intrinsics"], depth=np.roll(arrays["depth"], 40, 2))
+    assert Auto().choice(shifted) == "pnp"
+
+
 def test_procrustes_is_exact():
     generator = torch.Generator().manual_seed(0)
     source = torch.randn(3, 20, 3, generator=generator).double()

@@ -58,7 +58,7 @@ class Tracks:
 
 @dataclass
 class State:
-    """What is estimated: rotations (B, T, 3, 3) of the frames against frame 0, depth (B, A, P), centre (B, 3) with depth 1."""
+    """What is estimated: rotations (B, T, 3, 3) of the frames against frame 0, depth (B, A, P), centre (B, 3)."""
 
     rotation: Tensor
     depth: Tensor
@@ -77,18 +77,20 @@ class Prior:
         depth: Mean.
         information: Inverse variance.
         steady: Inverse variance (per squared radian) of the change from one frame's turn to the next.
-        centre: Inverse variance of the centre's place beside the axis of view (squared tangent).
+        centre: (2,) or (3,) inverse variance of the centre's place: beside the axis of view (squared tangent), and along it
+            (in squares of the depth that it starts at). Without a third number it stays at depth 1: the unit of length.
     """
 
     depth: Tensor
     information: Tensor
     steady: float
-    centre: float
+    centre: Tensor
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a state fits: cost (B,), normal matrix (B, 3 T + 2, 3 T + 2), residual in pixels (B, A, V, P)."""
+    """How a state fits: cost (B,), normal matrix (B, 3 T + C, 3 T + C) with C numbers of the centre, residual in pixels
+    (B, A, V, P)."""
 
     cost: Tensor
     normal: Tensor
@@ -132,6 +134,8 @@ def adjust(
 def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: float, damping: float) -> tuple[State, Fit]:
     batch, frames = state.rotation.shape[:2]
     anchors, views = tracks.views.shape
+    free = len(prior.centre)
+    point, last = 3 + free, 4 + free  # columns: the turn, the centre, the depth, the error
     relative, turned, inverse, place = project(tracks, state)
     (right, down, away), (along_x, along_y, along_z) = (
         (points * inverse).unbind(-2) for points in (turned, relative @ tracks.rays3[:, :, None])
@@ -139,7 +143,7 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     inverse, (x, y), (off_x, off_y) = inverse[..., 0, :], place.unbind(-2), (place - tracks.seen).unbind(-2)
     by_x, by_y = x * inverse, y * inverse
     beside = (torch.eye(3) - relative)[..., None]  # [B, A, V, 3, 3, 1]
-    # derivatives of the place by the turn (3), the centre (2) and the depth, and the error
+    # derivatives of the place by the turn (3), the centre and the depth, and the error
     pairs = (
         (-x * down, -away - y * down),
         (away + x * right, y * right),
@@ -147,35 +151,35 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
         *(
             (inverse * beside[..., 0, axis, :] - by_x * beside[..., 2, axis, :],
              inverse * beside[..., 1, axis, :] - by_y * beside[..., 2, axis, :])
-            for axis in (0, 1)
+            for axis in range(free)
         ),
         (along_x - x * along_z, along_y - y * along_z),
         (off_x, off_y),
     )  # fmt: skip
     factor = tracks.factor * (tracks.focal / scale)  # [B, A, V, K, 2, P]
-    columns = factor.new_empty(*x.shape[:3], 7, factor.shape[3], x.shape[3])
+    columns = factor.new_empty(*x.shape[:3], last + 1, factor.shape[3], x.shape[3])
     for number, (first, second) in enumerate(pairs):
         torch.mul(factor[..., 0, :], first[..., None, :], out=columns[..., number, :, :])
         columns[..., number, :, :].addcmul_(factor[..., 1, :], second[..., None, :])
-    square = columns[..., 6, :, :].square().sum(-2)
+    square = columns[..., last, :, :].square().sum(-2)
     columns *= (tracks.weight / (1 + square)).sqrt()[..., None, None, :]
 
     flat = columns.flatten(-2)
-    products = flat @ flat.mT  # [B, A, V, 7, 7]
-    with_depth = (columns * columns[..., 5:6, :, :]).sum(-2)  # [B, A, V, 7, P]
-    size = 3 * views + 2
+    products = flat @ flat.mT  # [B, A, V, columns, columns]
+    with_depth = (columns * columns[..., point : point + 1, :, :]).sum(-2)  # [B, A, V, columns, P]
+    size = 3 * views + free
     normal = products.new_zeros(batch, anchors, size, size)
     for view in range(views):
         part = slice(3 * view, 3 * view + 3)
         normal[..., part, part] = products[:, :, view, :3, :3]
-    cross = products[..., :3, 3:5].flatten(2, 3)
-    normal[..., :-2, -2:], normal[..., -2:, :-2] = cross, cross.mT
-    normal[..., -2:, -2:] = products[..., 3:5, 3:5].sum(2)
-    gradient = torch.cat([products[..., :3, 6].flatten(2), products[..., 3:5, 6].sum(2)], -1)
-    coupling = torch.cat([with_depth[..., :3, :].flatten(2, 3), with_depth[..., 3:5, :].sum(2)], 2)  # [B, A, size, P]
+    cross = products[..., :3, 3:point].flatten(2, 3)
+    normal[..., :-free, -free:], normal[..., -free:, :-free] = cross, cross.mT
+    normal[..., -free:, -free:] = products[..., 3:point, 3:point].sum(2)
+    gradient = torch.cat([products[..., :3, last].flatten(2), products[..., 3:point, last].sum(2)], -1)
+    coupling = torch.cat([with_depth[..., :3, :].flatten(2, 3), with_depth[..., 3:point, :].sum(2)], 2)  # [B, A, size, P]
     off = state.depth - prior.depth
-    own = with_depth[..., 5, :].sum(2) + prior.information
-    slope = with_depth[..., 6, :].sum(2) + prior.information * off
+    own = with_depth[..., point, :].sum(2) + prior.information
+    slope = with_depth[..., last, :].sum(2) + prior.information * off
     share = coupling / own[:, :, None]
     normal = (normal - share @ coupling.mT).double()
     gradient = (gradient - (share @ slope[..., None])[..., 0]).double()
@@ -185,19 +189,19 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     second = torch.nn.functional.one_hot(tracks.views, frames).double()
     spread = torch.einsum("avt,ij->avitj", second, torch.eye(3, dtype=torch.float64))
     spread = spread - torch.einsum("at,bavij->bavitj", first, relative.double())
-    unknown = 3 * frames + 2
+    unknown = 3 * frames + free
     chain = normal.new_zeros(batch, anchors, size, unknown)
-    chain[..., :-2, :-2] = spread.reshape(batch, anchors, size - 2, unknown - 2)
-    chain[..., -2:, -2:] = torch.eye(2, dtype=torch.float64)
+    chain[..., :-free, :-free] = spread.reshape(batch, anchors, size - free, unknown - free)
+    chain[..., -free:, -free:] = torch.eye(free, dtype=torch.float64)
     whole = (chain.mT @ normal @ chain).sum(1)
     down = (chain.mT @ gradient[..., None]).squeeze(-1).sum(1)
     cost = 0.5 * (tracks.weight * torch.log1p(square)).sum((1, 2, 3)) + 0.5 * (prior.information * off.square()).sum((1, 2))
 
     damp = damping * torch.diagonal(whole, dim1=1, dim2=2) + 1e-3  # of the data alone: a firm prior must not slow the rest
-    whole[:, -2:, -2:] += prior.centre * torch.eye(2, dtype=torch.float64)
-    down[:, -2:] += prior.centre * (state.centre - start)[:, :2].double()
+    whole[:, -free:, -free:] += torch.diag(prior.centre.double())
+    down[:, -free:] += prior.centre.double() * (state.centre - start)[:, :free].double()
     if prior.steady and frames > 2:
-        jacobian, change = _steadiness(state.rotation.double())
+        jacobian, change = _steadiness(state.rotation.double(), free)
         whole = whole + prior.steady * jacobian.mT @ jacobian
         down = down + prior.steady * (jacobian.mT @ change[..., None]).squeeze(-1)
         cost = cost + 0.5 * prior.steady * change.square().sum(1).float()
@@ -205,18 +209,18 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
 
     whole[:, :3, :3] += 1e12 * torch.eye(3, dtype=torch.float64)  # frame 0 stays: the freedom of choosing the axes
     step = -torch.linalg.solve(whole + torch.diag_embed(damp), down)
-    angles = step[:, :-2].unflatten(1, (frames, 3))
+    angles = step[:, :-free].unflatten(1, (frames, 3))
     between = (angles[:, 1:] - angles[:, :-1]).norm(dim=-1).amax(1)
     step = step * (0.3 / between.clamp_min(1e-9)).clamp_max(1)[:, None]
     local = (chain @ step[:, None, :, None]).squeeze(-1).float()
     move = -(slope + (local[:, :, None] @ coupling)[:, :, 0]) / own
-    centre_step = torch.cat([step[:, -2:], torch.zeros_like(step[:, :1])], 1).float()
-    rotation = pose.exp(step[:, :-2].unflatten(1, (frames, 3))).float() @ state.rotation
+    centre_step = torch.nn.functional.pad(step[:, -free:], (0, 3 - free)).float()
+    rotation = pose.exp(step[:, :-free].unflatten(1, (frames, 3))).float() @ state.rotation
     return State(rotation, (state.depth + move).clamp(NEAR, FAR), state.centre + centre_step), fit
 
 
-def _steadiness(rotation: Tensor) -> tuple[Tensor, Tensor]:
-    """Changes (B, 3 (T - 2)) of the camera-frame turn from step to step, and their derivatives (B, 3 (T - 2), 3 T + 2)."""
+def _steadiness(rotation: Tensor, free: int) -> tuple[Tensor, Tensor]:
+    """Changes (B, 3 (T - 2)) of the camera-frame turn from step to step, and their derivatives (B, 3 (T - 2), 3 T + free)."""
     batch, frames = rotation.shape[:2]
     steps = rotation[:, 1:] @ rotation[:, :-1].mT
     turns = pose.log(steps)
@@ -225,7 +229,7 @@ def _steadiness(rotation: Tensor) -> tuple[Tensor, Tensor]:
     rows[:, index, :, index + 2] += eye
     rows[:, index, :, index + 1] -= eye + steps[:, 1:].transpose(0, 1)
     rows[:, index, :, index] += steps[:, :-1].transpose(0, 1)
-    jacobian = torch.nn.functional.pad(rows.flatten(3).flatten(1, 2), (0, 2))
+    jacobian = torch.nn.functional.pad(rows.flatten(3).flatten(1, 2), (0, free))
     return jacobian, (turns[:, 1:] - turns[:, :-1]).flatten(1)
 
 
@@ -298,5 +302,5 @@ def step_covariance(normal: Tensor, rotation: Tensor) -> Tensor:
     rows = normal.new_zeros(len(normal), frames - 1, 3, frames, 3)
     rows[:, index, :, index + 1] += torch.eye(3, dtype=normal.dtype)
     rows[:, index, :, index] -= steps.transpose(0, 1)
-    rows = torch.nn.functional.pad(rows.flatten(3), (0, 2))
+    rows = torch.nn.functional.pad(rows.flatten(3), (0, normal.shape[1] - 3 * frames))
     return rows @ whole[:, None] @ rows.mT

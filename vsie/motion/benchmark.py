@@ -118,7 +118,6 @@ def quality(motions: Sequence[Motion], clips: Sequence[Truth]) -> dict[str, floa
 def rows(*, count: int, frames: int = 16, seed: int = HELD_OUT) -> list[dict[str, Any]]:
     """All figures; `count` clips of a turntable and as many of an orbiting camera, no family in both."""
     from vsie.motion.egomotion.auto import Auto
-    from vsie.motion.egomotion.pnp import Pnp
     from vsie.motion.flow.dis import Dis
     from vsie.render import families
 
@@ -136,7 +135,7 @@ def rows(*, count: int, frames: int = 16, seed: int = HELD_OUT) -> list[dict[str
         spent, done = spent + time.process_time() - begun, done + len(clips)
         found = quality(motions, clips)
         known = [Observation(clip.frames, one.fields, clip.intrinsics, clip.depth) for clip, one in zip(clips, seen, strict=True)]
-        with_depth = quality(Pnp()(known), clips)
+        with_depth = quality(Auto()(known), clips)
         figures = {"from RGB, median": ("median", 0.2), "from RGB, 90th percentile": ("p90", 0.6)}
         for figure, (name, most) in figures.items():
             rows.append({"figure": f"{trajectory}, {figure}", "value": found[name], "unit": "of the motion", "most": most})

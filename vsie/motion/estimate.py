@@ -31,7 +31,7 @@ from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
 from vsie.motion.foreground import cuts
 
-VERSION = 2  # of the archives; a change of the estimators' results raises it
+VERSION = 3  # of the archives; a change of the estimators' results raises it
 USES = ("intrinsics", "depth", "mask")
 FLOOR = 0.035  # radians: added to the size of a turn, below it nothing can be told
 

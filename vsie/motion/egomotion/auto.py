@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from vsie.motion.egomotion.affine import Affine
@@ -13,29 +15,31 @@ from vsie.motion.foreground import STILL, fit_affine
 
 
 class Auto(Egomotion):
-    """`pnp` where depth is known; nothing where nothing moves; `affine` where the thing only shifts or grows; `essential`
-    where the picture moves as a whole, up to its border (but not where a thing before it is held still by the camera, which
-    then does not move in it); else `orbit`.
+    """Nothing where nothing moves; `affine` where the thing only shifts or grows; `essential` where the picture moves as a whole,
+    up to its border (but not where a thing before it is held still by the camera, which then does not move in it); else
+    `orbit`. Where depth is known `pnp` takes the place of the first two, and is there for things beside the middle.
 
     Args:
         upright: Passed to `Orbit`.
         shift: Share of the foreground's motion above which a shift or a growth is all that it is.
         border: Share of the border's textured pixels that have to move for the camera to be what moves.
+        beside: Of known depth: how far from the middle a thing may be, in its radii, to turn about a point on the axis of view.
     """
 
-    def __init__(self, *, upright: bool = True, shift: float = 0.92, border: float = 0.5) -> None:
-        self.shift, self.border = shift, border
+    def __init__(self, *, upright: bool = True, shift: float = 0.92, border: float = 0.5, beside: float = 0.8) -> None:
+        self.shift, self.border, self.beside = shift, border, beside
         self.estimators = {"pnp": Pnp(), "orbit": Orbit(upright=upright), "affine": Affine(), "essential": Essential()}
 
     def choice(self, clip: Observation) -> str:
         """The name of the estimator for a clip, or ``none``."""
-        if clip.depth is not None:
-            return "pnp"
         if clip.still:
             return "none"
+        known = clip.depth is not None
         if self._border_moves(clip):
-            return "affine" if self._held(clip) else "essential"
-        return "affine" if self._share(clip) > self.shift else "orbit"
+            return "pnp" if known else "affine" if self._held(clip) else "essential"
+        if self._share(clip) > self.shift:
+            return "pnp" if known else "affine"
+        return "pnp" if known and self._beside(clip) > self.beside else "orbit"
 
     def _estimate(self, observations: list[Observation]) -> list[Motion]:
         names = [self.choice(clip) for clip in observations]
@@ -66,6 +70,15 @@ class Auto(Egomotion):
         simple = mean[:, None] + grow[:, None, None] * (points.place - middle[:, None])
         left, power = ((weight * field.square().sum(-1)).sum(1) for field in (flow - simple, flow))
         return float((1 - left / power.clamp_min(1e-12)).median())
+
+    def _beside(self, clip: Observation) -> float:
+        """How far from the middle of the picture the thing is on the average over the clip, in its radii."""
+        region = clip.region.double()
+        size = region.sum((1, 2)).clamp_min(1)
+        places = [torch.arange(length, dtype=torch.float64) + 0.5 for length in region.shape[1:]]
+        down, right = ((region.sum(3 - axis) @ place / size) for axis, place in enumerate(places, 1))
+        away = torch.stack([right, down]).mean(1) - clip.camera[1]
+        return float(away.norm() / (size.mean() / math.pi).sqrt())
 
     def _held(self, clip: Observation) -> bool:
         """Whether what differs from the background's motion does not move in the picture."""
