@@ -176,11 +176,11 @@ def flow(seconds: float) -> Rows:
 def motion(seconds: float) -> Rows:
     """Motion from rendered RGB that no constant was set on: error, confidence, drift and speed; see `vsie.motion.benchmark`.
 
-    Two clips of 16 frames for each of `seconds`, at most 27 of each kind: 24 or more for figures to quote.
+    Two clips of 16 frames for each of `seconds`, at most 55 of each kind: 24 or more for figures to quote.
     """
     from vsie.motion.benchmark import rows
 
-    return [{"what": "motion"} | row for row in rows(count=int(min(max(2 * seconds, 2), 27)))]
+    return [{"what": "motion"} | row for row in rows(count=int(min(max(2 * seconds, 2), 55)))]
 
 
 def train(seconds: float) -> Rows:
