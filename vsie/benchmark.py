@@ -348,7 +348,8 @@ def protocols(seconds: float) -> Rows:
     from vsie.model import build_method
 
     torch.manual_seed(0)
-    config = compose("train", ["method=sie", "encoder.backbone=resnet18", "encoder.dim=512", "encoder.mixing=0"])
+    published = ["encoder.backbone=resnet18", "encoder.dim=512", "encoder.mixing=0", "method.projector_width=1024"]
+    config = compose("train", ["method=sie", *published])
     method = build_method(to_plain(config)).eval()
     rates = {}
     for size in (128, 256):
