@@ -68,6 +68,24 @@ def test_of_what_turns_in_its_place_known_depth_tells_the_centre_and_its_distanc
     assert Auto().choice(shifted) == "pnp"
 
 
+def test_depth_that_a_sensor_did_not_see_is_no_depth():
+    frames, arrays = rendered("turntable", "laptop")
+    depth, intrinsics = arrays["depth"].astype(np.float64), arrays["intrinsics"]
+    seen = np.isfinite(depth)
+    for nothing in (np.nan, np.inf, 0.0, -1.0):  # 0 is how most sensors say it
+        clip = observe(frames, intrinsics=intrinsics, depth=np.full_like(depth, nothing))
+        assert clip.depth is None and Auto()([clip])[0].scale == "centre"
+        with pytest.raises(ValueError, match="egomotion=pnp needs depth"):
+            Pnp()([clip])
+    whole = Auto()([observe(frames, intrinsics=intrinsics, depth=depth)])[0]
+    zero = Auto()([observe(frames, intrinsics=intrinsics, depth=np.where(seen, depth, 0.0))])[0]
+    torch.testing.assert_close(zero.poses, whole.poses)
+    depth[3] = 0  # a frame that is missing
+    assert float(share(Auto()([observe(frames, intrinsics=intrinsics, depth=depth)])[0].poses, true_poses(arrays)).median()) < 0.1
+    motion = Orbit()([observe(frames, intrinsics=intrinsics, depth=np.where(seen, 0.0, 3.0), mask=seen)])[0]  # known elsewhere
+    assert motion.poses.isfinite().all() and not motion.confidence.any() and motion.note == "no point to follow"
+
+
 def test_procrustes_is_exact():
     generator = torch.Generator().manual_seed(0)
     source = torch.randn(3, 20, 3, generator=generator).double()

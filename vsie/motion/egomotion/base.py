@@ -26,7 +26,7 @@ class Observation:
         frames: (T, H, W, 3) uint8.
         fields: Flow between neighbours.
         intrinsics: (3, 3) in pixels; None where unknown, and then the focal length is taken to be 1.2 times the longer side.
-        depth: (T, H, W) camera z, not finite where unknown; None without.
+        depth: (T, H, W) camera z, not finite or not above 0 where unknown (kept as NaN); None without, or known nowhere.
         mask: (T, H, W) bool, the object; None where depth that is not known everywhere, or the motion itself, has to tell it.
     """
 
@@ -43,6 +43,9 @@ class Observation:
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise ValueError(f"observation.{name}: expected shape {shape} as the frames, found {value.shape}")
+        if self.depth is not None:
+            known = np.isfinite(self.depth) & (self.depth > 0)
+            self.depth = np.where(known, self.depth, np.nan) if known.any() else None
         if self.intrinsics is not None and np.shape(self.intrinsics) != (3, 3):
             raise ValueError(f"observation.intrinsics: expected shape (3, 3), found {np.shape(self.intrinsics)}")
         if len(self.fields.forward) != shape[0] - 1:

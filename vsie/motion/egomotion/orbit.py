@@ -179,6 +179,8 @@ class Orbit(Egomotion):
             spread = torch.diagonal(covariance[clip], dim1=1, dim2=2).sum(-1).sqrt() / (found.norm(dim=-1) + math.radians(0.5))
             note = "" if for_it > 0 else "the pictures speak for the mirrored tilt (Necker's reversal)"
             trust = 1 / (1 + (expected_error(spread, unsteady=unsteady, apart=apart, evidence=for_it) / HALF).square())
+            if not tracks.weight[solution].any():  # what came out is what was believed before
+                trust, note = torch.zeros_like(trust), "no point to follow"
             motions.append(Motion(poses, covariance[clip], trust, scale, "orbit", note))
         return motions
 
@@ -237,16 +239,19 @@ def _region(clip: Observation) -> Tensor:
 
 def _depth(clip: Observation, frames: Tensor, index: Tensor) -> Tensor:
     """Known depth (A, P) of frames (A,) at flat pixel indices (A, P); 1 where nothing is known."""
-    depth = torch.from_numpy(np.nan_to_num(clip.depth, nan=1.0, posinf=1.0, neginf=1.0)).float()
+    depth = torch.from_numpy(np.nan_to_num(clip.depth, nan=1.0)).float()
     return depth[frames].flatten(1).gather(1, index)
 
 
 def _distance(clip: Observation, count: int) -> float:
-    """About how far the centre is where depth is known: as far behind what is seen as in an average object."""
+    """About how far the centre is where depth is known: as far behind what is seen as in an average object.
+
+    1 where nothing of the object has a depth: then no point counts, and the confidence is 0.
+    """
     frames = torch.arange(len(clip))
     points = choose(clip, frames, count, region=_region(clip))
     behind = _depth(clip, frames, points.index) / _bulge(clip, frames, points.index, clip.camera[0])[0]
-    return float((behind * points.real).sum() / points.real.sum().clamp_min(1))
+    return float((behind * points.real).sum() / points.real.sum()) if points.real.any() else 1.0
 
 
 def _bulge(clip: Observation, anchors: Tensor, index: Tensor, focal: float) -> tuple[Tensor, Tensor]:
