@@ -131,3 +131,12 @@ def test_trust_falls_with_the_way_and_with_the_weakest_step():
     trust = known_pairs(confidence, torch.zeros(4), covariance, poses)
     assert float(trust[0, 1]) > 0.85 and float(trust[2, 3]) > 0.7
     assert float(trust[0, 2]) < 0.21 and float(trust[0, 3]) < 0.21
+
+
+def test_facts_that_do_not_fit_the_video_are_named(videos, tmp_path):
+    (tmp_path / "a.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (tmp_path / "manifest.csv").write_text("path,label,object,clip,split,poses\na.mp4,,a,0,train,a.npz\n")
+    poses = np.tile(np.eye(4), (4, 1, 1)) + np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3.0, 0, 0, 0, 0]).reshape(4, 4)
+    np.savez(tmp_path / "a.npz", times=np.arange(4) / 8, object_in_camera=poses, depth=np.ones((3, 96, 96)))
+    with pytest.raises(ValueError, match=r"a\.npz: depth has shape \(3, 96, 96\), expected \(4, 96, 96\) as .*a\.mp4"):
+        estimate_manifest(manifest=tmp_path / "manifest.csv", out=tmp_path / "out", uses=("depth",), **AFFINE)

@@ -312,6 +312,10 @@ def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np
             for name in uses:
                 if name in archive_file.files:
                     facts[name] = np.asarray(archive_file[name])
+    for name, found in facts.items():
+        expected = (3, 3) if name == "intrinsics" else (len(frames), height, width)
+        if found.shape != expected:
+            raise ValueError(f"{file}: {name} has shape {found.shape}, expected {expected} as {table.video(row)}")
     if "intrinsics" in facts:
         facts["intrinsics"] = np.diag([shape[0] / width, shape[1] / height, 1.0]) @ facts["intrinsics"]
     for name in ("depth", "mask"):

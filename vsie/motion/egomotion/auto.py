@@ -34,7 +34,7 @@ class Auto(Egomotion):
         """The name of the estimator for a clip, or ``none``."""
         if clip.still:
             return "none"
-        known = clip.depth is not None
+        known = clip.depth_known
         if self._border_moves(clip):
             return "pnp" if known else "affine" if self._held(clip) else "essential"
         if self._share(clip) > self.shift:

@@ -26,7 +26,7 @@ class Observation:
         frames: (T, H, W, 3) uint8.
         fields: Flow between neighbours.
         intrinsics: (3, 3) in pixels; None where unknown, and then the focal length is taken to be 1.2 times the longer side.
-        depth: (T, H, W) camera z, not finite or not above 0 where unknown (kept as NaN); None without, or known nowhere.
+        depth: (T, H, W) camera z, not finite or not above 0 where unknown (kept as NaN); None without.
         mask: (T, H, W) bool, the object; None where depth that is not known everywhere, or the motion itself, has to tell it.
     """
 
@@ -44,8 +44,7 @@ class Observation:
             if value is not None and value.shape != shape:
                 raise ValueError(f"observation.{name}: expected shape {shape} as the frames, found {value.shape}")
         if self.depth is not None:
-            known = np.isfinite(self.depth) & (self.depth > 0)
-            self.depth = np.where(known, self.depth, np.nan) if known.any() else None
+            self.depth = np.where(np.isfinite(self.depth) & (self.depth > 0), self.depth, np.nan)
         if self.intrinsics is not None and np.shape(self.intrinsics) != (3, 3):
             raise ValueError(f"observation.intrinsics: expected shape (3, 3), found {np.shape(self.intrinsics)}")
         if len(self.fields.forward) != shape[0] - 1:
@@ -61,6 +60,11 @@ class Observation:
             return float(self.intrinsics[0, 0]), torch.tensor(self.intrinsics[:2, 2], dtype=torch.float32)
         height, width = self.frames.shape[1:3]
         return 1.2 * max(height, width), torch.tensor([width / 2, height / 2])
+
+    @property
+    def depth_known(self) -> bool:
+        """Whether depth is known anywhere in the clip."""
+        return self.depth is not None and bool(np.isfinite(self.depth).any())
 
     def _once(self, name: str, make) -> Tensor:
         if name not in self._kept:
@@ -101,7 +105,7 @@ class Observation:
         """(T, H, W) bool: the mask; else where depth ends, if it does; else what moves against the background."""
         if self.mask is not None:
             return torch.from_numpy(np.asarray(self.mask, bool))
-        if self.depth is not None and np.isfinite(self.depth).mean() < 0.9:
+        if self.depth_known and np.isfinite(self.depth).mean() < 0.9:
             return torch.from_numpy(np.isfinite(self.depth))
         return self._once("region", lambda: foreground(self.fields, self.factor))
 

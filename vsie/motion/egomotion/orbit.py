@@ -85,7 +85,7 @@ class Orbit(Egomotion):
             if clip.still:
                 found[index] = motionless(clip, "orbit")
             else:
-                alike[clip.frames.shape, clip.camera[0], tuple(clip.camera[1].tolist()), clip.depth is None].append(index)
+                alike[clip.frames.shape, clip.camera[0], tuple(clip.camera[1].tolist()), clip.depth_known].append(index)
         for members in alike.values():
             for start in range(0, len(members), self.batch):
                 part = members[start : start + self.batch]
@@ -124,7 +124,7 @@ class Orbit(Egomotion):
 
     def _solve(self, clips: list[Observation]) -> list[Motion]:
         batch, frames = len(clips), len(clips[0])
-        units = None if clips[0].depth is None else [_distance(clip, self.points) for clip in clips]
+        units = [_distance(clip, self.points) for clip in clips] if clips[0].depth_known else None
         near, near_prior, _ = self.tracks(clips, 1, 1, units)
         state = State(
             torch.eye(3).repeat(batch, frames, 1, 1), near_prior.depth.clone(), torch.tensor([0.0, 0.0, 1.0]).repeat(batch, 1)
@@ -225,7 +225,7 @@ def _region(clip: Observation) -> Tensor:
     There the outline is what is seen, and the outline of a round thing does not turn with it: with known depth p90 .28 -> .22
     (22 turntables).
     """
-    if clip.depth is None:
+    if not clip.depth_known:
         return clip.region
     known = clip.region.numpy() & np.isfinite(clip.depth)
     depth = np.where(known, clip.depth, np.inf).astype(np.float32)
