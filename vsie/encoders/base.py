@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -40,3 +41,8 @@ class Encoder(nn.Module):
         if frames % self.stride:
             raise ValueError(f"clips of {frames} frames cannot be cut into steps of {self.stride} frames (encoder.stride)")
         return times.unflatten(-1, (-1, self.stride)).mean(-1)
+
+
+def standardise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """``(images - mean) / std`` in one pass over memory; mean and std broadcast against the images."""
+    return torch.addcmul(-mean / std, images, 1 / std)

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vsie.encoders.base import Encoder
+from vsie.encoders.base import Encoder, standardise
 from vsie.encoders.resnet import SmallResNet
 
 
@@ -70,7 +70,7 @@ class Frame(Encoder):
         """Clips (B, 3, T, H, W) -> features of the backbone (B, T, features), before head and mixing."""
         self.check(clip)
         images = rearrange(clip, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        features = self.backbone((images - self.mean) / self.std)
+        features = self.backbone(standardise(images, self.mean, self.std))
         if features.dim() == 4:
             features = features.float().mean((2, 3))
         return rearrange(features, "(b t) d -> b t d", b=len(clip))

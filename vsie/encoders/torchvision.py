@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vsie.encoders.base import Encoder
+from vsie.encoders.base import Encoder, standardise
 from vsie.encoders.frame import load_network
 
 STRIDES = {"r3d_18": 8, "mc3_18": 1, "r2plus1d_18": 8, "s3d": 8}
@@ -46,7 +46,7 @@ class TorchVision(Encoder):
         """Clips (B, 3, T, H, W) -> features of the backbone (B, T / stride, features), before the head."""
         self.check(clip)
         frames = clip.shape[2]
-        clip = (clip - self.mean) / self.std
+        clip = standardise(clip, self.mean, self.std)
         if frames == 1:
             clip = clip.expand(-1, -1, max(self.stride, 2), -1, -1)
         features = self.backbone(clip).float().mean((3, 4))  # [B, C, S]

@@ -172,7 +172,9 @@ class Trainer(TrainerConfig):
         if self.optimiser == "adam":
             learning = [p for p in method.parameters() if p.requires_grad]
             return torch.optim.Adam(learning, lr=self.learning_rate, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(parameter_groups(method, self.weight_decay), lr=self.learning_rate, betas=(0.9, 0.95))
+        return torch.optim.AdamW(
+            parameter_groups(method, self.weight_decay), lr=self.learning_rate, betas=(0.9, 0.95), fused=True
+        )  # fmt: skip
 
     def wrap(self, method: Method) -> torch.nn.Module:
         """The method with BatchNorm over all processes, and its encoder compiled, when asked for."""
