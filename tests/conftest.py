@@ -14,6 +14,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Random weights and data of a test do not depend on which tests ran before it."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tools() -> Path:
     """The folder of the command-line tools."""
