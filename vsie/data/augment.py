@@ -1,4 +1,8 @@
-"""Augmentation on the device, with the same parameters for all frames of a clip (kornia's VideoSequential).
+"""Augmentation on the device, with the same parameters for all frames of a clip: colour here, the rest by kornia.
+
+Colour is what contrast between objects can cheat with, so it is on the path of every training step: the four changes of
+torchvision's ColorJitter are linear in RGB once the hue is turned about the grey axis, so they are one 3 x 3 matrix and one
+offset per clip (`benchmark.py what=augment` compares with kornia's, which goes through HSV).
 
 All of it is off by default: rendered clips with poses need none, and a crop moves the camera's principal point without the
 poses knowing. Real video, whose windows share one clip, needs colour at least.
@@ -6,6 +10,7 @@ poses knowing. Real video, whose windows share one clip, needs colour at least.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 THREE_DIE_BENCH = ((0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969))  # mean and standard deviation, RGB in [0, 1]
+LUMA = (0.299, 0.587, 0.114)  # how much of each channel a grey has (ITU-R BT.601)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -35,6 +41,7 @@ class Augment(nn.Module):
         contrast: Largest relative change, 0 to 1.
         saturation: Largest relative change, 0 to 1.
         hue: Largest turn of the hue, 0 to 0.5 of a full turn.
+            Colours are turned about the grey axis of RGB, where HSV would turn them along the edges of the cube.
         jitter_probability: Of changing the colours (the four above) of a clip.
         gray_probability: Of taking the colours away.
         crop: Least share of the area that a random resized crop keeps, in (0, 1]; 1 for no crop. The size stays. Poses
@@ -103,13 +110,38 @@ class Augment(nn.Module):
             return clips
         if isinstance(seed, torch.Generator):
             seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
-        size = tuple(clips.shape[-2:])
-        if size not in self._changes:
-            self._changes[size] = self._build(size)
-        devices = [clips.device] if clips.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            torch.manual_seed(seed)
-            return self._changes[size](clips).clamp(0, 1).to(clips.dtype)
+        with torch.no_grad():
+            if any(self.jitter) or self.gray_probability > 0:
+                clips = self._coloured(clips, torch.Generator().manual_seed(seed))
+            if self.crop == 1 and self.blur == 0 and self.noise == 0:
+                return clips
+            size = tuple(clips.shape[-2:])
+            if size not in self._changes:
+                self._changes[size] = self._build(size)
+            devices = [clips.device] if clips.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(seed)
+                return self._changes[size](clips).clamp(0, 1).to(clips.dtype)
+
+    def _coloured(self, clips: Tensor, generator: torch.Generator) -> Tensor:
+        """Brightness and contrast, then saturation, then hue: each clip by its own matrix, in one pass."""
+        draws = torch.rand(6, len(clips), generator=generator)
+        jittered, gray = draws[4] < self.jitter_probability, draws[5] < self.gray_probability
+        brightness, contrast, saturation = (
+            torch.where(jittered, 1 + largest * (2 * draw - 1), 1) for largest, draw in zip(self.jitter[:3], draws[:3], strict=True)
+        )
+        turn = torch.where(jittered, 2 * math.pi * self.jitter[3] * (2 * draws[3] - 1), 0)
+        saturation = torch.where(gray, 0, saturation)
+        luma, ones = torch.tensor(LUMA).expand(3, 3), torch.full((3, 3), 1 / 3)
+        cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+        scalars = (brightness * contrast, saturation, turn.cos(), turn.sin())
+        gain, saturation, cos, sin = (scalar[:, None, None] for scalar in scalars)
+        hue = cos * torch.eye(3) + (1 - cos) * ones + sin * cross
+        matrix = (gain * hue @ (saturation * torch.eye(3) + (1 - saturation) * luma)).to(clips)
+        pixels = clips.flatten(2)
+        mean = (pixels.mean(2) * luma[0].to(clips)).sum(1)  # of each clip's grey; both matrices leave greys as they are
+        offset = (brightness * (1 - contrast)).to(clips) * mean
+        return torch.baddbmm(offset[:, None, None], matrix, pixels).clamp_(0, 1).view_as(clips)
 
     def _build(self, size: tuple[int, int]) -> nn.Module:
         from kornia import augmentation as kornia
@@ -117,10 +149,6 @@ class Augment(nn.Module):
         changes: list[nn.Module] = []
         if self.crop < 1:
             changes.append(kornia.RandomResizedCrop(size, scale=(self.crop, 1.0), ratio=self.crop_ratio, p=1.0))
-        if any(self.jitter):
-            changes.append(kornia.ColorJitter(*self.jitter, p=self.jitter_probability))
-        if self.gray_probability > 0:
-            changes.append(kornia.RandomGrayscale(p=self.gray_probability))
         if self.blur > 0:
             side = min(2 * round(2 * self.blur) + 1, size[0] - 1 + size[0] % 2, size[1] - 1 + size[1] % 2)
             changes.append(kornia.RandomGaussianBlur(max(side, 3), (min(0.1, self.blur), self.blur), p=self.blur_probability))
