@@ -13,7 +13,7 @@ from vsie import benchmark
 from vsie.predictors import Hypernetwork
 
 
-@pytest.mark.parametrize("what", ["inversion", "data", "three_die_bench", "train", "protocols"])
+@pytest.mark.parametrize("what", ["inversion", "data", "three_die_bench", "train", "augment", "protocols"])
 def test_the_tool_prints_and_keeps_figures(tools, tmp_path, what):
     arguments = (f"what={what}", "seconds=0.1", "out=rows.json")
     result = run(tools, "benchmark", *arguments, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})

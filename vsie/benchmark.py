@@ -211,6 +211,25 @@ def train(seconds: float) -> Rows:
     return rows
 
 
+def augment(seconds: float) -> Rows:
+    """Jitter of colour of a batch of clips: one matrix per clip, against kornia's way through HSV."""
+    from kornia import augmentation as kornia
+
+    from vsie.data.augment import Augment
+
+    sizes = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.4, "hue": 0.5}
+    ours = Augment(**sizes)
+    hsv = kornia.VideoSequential(kornia.ColorJitter(*sizes.values(), p=1.0), data_format="BCTHW", same_on_frame=True)
+    clips = torch.rand(128, 3, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    fast, slow = paired(lambda: ours(clips, 0), lambda: hsv(clips), seconds)
+    images = clips.shape[0] * clips.shape[2]
+    return [
+        {"what": "augment", "figure": "colour, one matrix per clip", "value": images / fast, "unit": "images/s"},
+        {"what": "augment", "figure": "colour, through HSV", "value": images / slow, "unit": "images/s"},
+        {"what": "augment", "figure": "speed ratio", "value": slow / fast, "unit": "x"},
+    ]
+
+
 def data(seconds: float) -> Rows:
     """Windows read from videos by decord and from the cache of decoded frames, on the debug run's clips."""
     import tempfile
@@ -524,7 +543,7 @@ def paired(first: Callable[[], Any], second: Callable[[], Any], seconds: float) 
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-FIGURES = (render, predictor, inversion, data, three_die_bench, train, protocols, memory, measures, flow, motion)
+FIGURES = (render, predictor, inversion, data, three_die_bench, train, augment, protocols, memory, measures, flow, motion)
 WHATS = {function.__name__: function for function in FIGURES}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.transforms import functional
 
 from vsie.data.augment import Augment, normalise, to_float
 
@@ -55,11 +56,34 @@ def test_draws_are_a_function_of_the_seed_and_leave_torch_alone(clips, name):
     assert name == "gray" or not torch.equal(one[0], one[1])
 
 
+def test_colours_are_those_of_torchvision_one_by_one_and_hue_is_a_turn_about_grey(clips):
+    """Slow reference: torchvision's functions clip by clip, then a turn about (1, 1, 1) by Rodrigues' formula."""
+    clips = 0.4 + 0.2 * clips  # far from black and white, where colours are cut off
+    changed = Augment(brightness=0.1, contrast=0.2, saturation=0.3, hue=0.25)(clips, 5)
+    draws = 2 * torch.rand(6, len(clips), generator=torch.Generator().manual_seed(5)) - 1
+    axis = torch.ones(3, dtype=torch.float64) / 3**0.5
+    for clip, result, (brightness, contrast, saturation, hue, _, _) in zip(clips, changed, draws.T.tolist(), strict=True):
+        picture = functional.adjust_brightness(clip[:, 0], 1 + 0.1 * brightness)
+        picture = functional.adjust_contrast(picture, 1 + 0.2 * contrast)
+        picture = functional.adjust_saturation(picture, 1 + 0.3 * saturation).double()
+        angle = torch.tensor(2 * torch.pi * 0.25 * hue, dtype=torch.float64)
+        along = torch.einsum("c,chw->hw", axis, picture) * axis[:, None, None]
+        around = torch.linalg.cross(axis[:, None, None].expand_as(picture), picture, dim=0)
+        expected = along + (picture - along) * angle.cos() + around * angle.sin()
+        torch.testing.assert_close(result[:, 0].double(), expected, atol=1e-4, rtol=0)
+
+
+def test_only_the_share_of_clips_asked_for_is_jittered(clips):
+    changed = Augment(brightness=0.5, jitter_probability=0.5)(clips, 1)
+    same = torch.tensor([torch.allclose(a, b, atol=1e-6) for a, b in zip(changed, clips, strict=True)])
+    assert same.any() and not same.all()
+
+
 def test_gray_has_equal_channels_and_a_probability(clips):
     changed = Augment(gray_probability=0.5)(clips, 0)
     gray = (changed[:, 0] - changed[:, 1]).abs().amax((1, 2, 3)) < 1e-6
     assert gray.any() and not gray.all()
-    assert torch.equal(changed[~gray], clips[~gray])
+    torch.testing.assert_close(changed[~gray], clips[~gray], atol=1e-6, rtol=0)
 
 
 def test_blur_makes_smooth(clips):

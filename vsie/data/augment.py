@@ -127,10 +127,8 @@ class Augment(nn.Module):
         """Brightness and contrast, then saturation, then hue: each clip by its own matrix, in one pass."""
         draws = torch.rand(6, len(clips), generator=generator)
         jittered, gray = draws[4] < self.jitter_probability, draws[5] < self.gray_probability
-        brightness, contrast, saturation = (
-            torch.where(jittered, 1 + largest * (2 * draw - 1), 1) for largest, draw in zip(self.jitter[:3], draws[:3], strict=True)
-        )
-        turn = torch.where(jittered, 2 * math.pi * self.jitter[3] * (2 * draws[3] - 1), 0)
+        change = torch.tensor(self.jitter)[:, None] * (2 * draws[:4] - 1) * jittered
+        (brightness, contrast, saturation), turn = 1 + change[:3], 2 * math.pi * change[3]
         saturation = torch.where(gray, 0, saturation)
         luma, ones = torch.tensor(LUMA).expand(3, 3), torch.full((3, 3), 1 / 3)
         cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
