@@ -51,6 +51,15 @@ def inverse(pose: Tensor) -> Tensor:
     return rigid(transposed, -(transposed @ pose[..., :3, 3:]).squeeze(-1))
 
 
+def mirrored(pose: Tensor) -> Tensor:
+    """Poses (..., 4, 4 or 5) of the mirror image of the object, as a camera sees it in a mirror: x in the camera's axes turns
+    over, and y in the object's, which is its left side in our renders. Still rigid motions; a delta turns the other way."""
+    signs = pose.new_ones(4, pose.shape[-1])
+    signs[0, :4] *= -1
+    signs[:, 1] *= -1
+    return pose * signs
+
+
 def delta(source: Tensor, target: Tensor, frame: str = "body") -> Tensor:
     """The rigid motion from `source` to `target`, poses (..., 4, 4) of one object that broadcast against each other.
 

@@ -62,6 +62,7 @@ class AugmentConfig:
     crop: float = 1.0
     blur: float = 0.0
     noise: float = 0.0
+    mirror_probability: float = 0.0
 
 
 @dataclass

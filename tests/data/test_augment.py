@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import functional
 
+from vsie import pose
 from vsie.data.augment import Augment, normalise, to_float
 
 CHANGES = {
@@ -84,6 +85,37 @@ def test_gray_has_equal_channels_and_a_probability(clips):
     gray = (changed[:, 0] - changed[:, 1]).abs().amax((1, 2, 3)) < 1e-6
     assert gray.any() and not gray.all()
     torch.testing.assert_close(changed[~gray], clips[~gray], atol=1e-6, rtol=0)
+
+
+def test_a_mirrored_object_has_the_poses_that_its_picture_shows():
+    """The corners of a thing are projected; the picture is turned over, and so is the thing: the poses must agree."""
+    generator = torch.Generator().manual_seed(0)
+    poses = pose.rigid(pose.exp(torch.randn(8, 2, 3, 3, generator=generator)), torch.tensor([0.2, -0.1, 4.0]))
+    corners = torch.rand(20, 3, generator=generator) - 0.5
+
+    def project(poses, corners):
+        seen = torch.einsum("...ij,nj->...ni", poses[..., :3, :3], corners) + poses[..., None, :3, 3]
+        return seen[..., :2] / seen[..., 2:]
+
+    clips = project(poses, corners)[..., None] * torch.tensor([1.0, -1.0])  # as if a picture's last dimension were its width
+    seen, turned = Augment(mirror_probability=0.5).mirrored(clips, poses, 3)
+    flags = ~(seen == clips).flatten(1).all(1)
+    assert flags.any() and not flags.all() and torch.equal(seen[flags], clips[flags].flip(-1))
+    assert torch.equal(turned[~flags], poses[~flags]) and pose.is_rotation(turned[..., :3, :3]).all()
+    expected = project(poses, corners) * torch.tensor([-1.0, 1.0])
+    torch.testing.assert_close(project(turned, corners * torch.tensor([1.0, -1.0, 1.0]))[flags], expected[flags])
+    turn = pose.rigid(pose.exp(torch.tensor([0.0, 0.0, 0.4])))  # about the vertical: the other way round in a mirror
+    delta = pose.delta(pose.mirrored(poses), pose.mirrored(poses @ turn))
+    torch.testing.assert_close(delta, pose.inverse(turn).expand_as(delta), atol=1e-6, rtol=0)
+
+
+def test_colours_of_a_view_stay_in_a_mirror_and_clips_need_no_poses():
+    poses = pose.with_hues(torch.eye(4).expand(5, 2, 1, 4, 4), torch.rand(5, 2, 1, 2))
+    clips = torch.rand(5, 2, 3, 1, 4, 6)
+    seen, turned = Augment(mirror_probability=1.0).mirrored(clips, poses, 0)
+    assert torch.equal(seen, clips.flip(-1)) and torch.equal(pose.hues(turned), pose.hues(poses))
+    assert Augment(mirror_probability=1.0).mirrored(clips, None, 0)[1] is None
+    assert Augment(hue=0.1).mirrored(clips, poses, 0) == (clips, poses)
 
 
 def test_blur_makes_smooth(clips):

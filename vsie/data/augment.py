@@ -17,6 +17,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from vsie import pose
+
 THREE_DIE_BENCH = ((0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969))  # mean and standard deviation, RGB in [0, 1]
 LUMA = (0.299, 0.587, 0.114)  # how much of each channel a grey has (ITU-R BT.601)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -31,6 +33,10 @@ def normalise(clips: Tensor, mean: Sequence[float] = IMAGENET[0], std: Sequence[
     """``(clips - mean) / std`` per channel of clips (..., 3, T, H, W)."""
     mean, std = (torch.as_tensor(values, dtype=clips.dtype, device=clips.device)[:, None, None, None] for values in (mean, std))
     return (clips - mean) / std
+
+
+def _like(flags: Tensor, tensor: Tensor) -> Tensor:
+    return flags.view(-1, *[1] * (tensor.dim() - 1))
 
 
 class Augment(nn.Module):
@@ -51,6 +57,7 @@ class Augment(nn.Module):
         blur_probability: Of blurring a clip.
         noise: Standard deviation of added Gaussian noise (of values in [0, 1]), the same field on all frames; 0 for none.
         noise_probability: Of adding noise to a clip.
+        mirror_probability: Of showing an object in a mirror, all of its clips; poses follow. By `mirrored` alone.
 
     Raises:
         ValueError: For a number outside of its range.
@@ -71,6 +78,7 @@ class Augment(nn.Module):
         blur_probability: float = 0.5,
         noise: float = 0.0,
         noise_probability: float = 1.0,
+        mirror_probability: float = 0.0,
     ) -> None:
         super().__init__()
         limits = {"hue": (hue, 0.5), "blur": (blur, float("inf")), "noise": (noise, float("inf"))}
@@ -78,6 +86,7 @@ class Augment(nn.Module):
             "brightness": brightness, "contrast": contrast, "saturation": saturation, "crop": crop,
             "jitter_probability": jitter_probability, "gray_probability": gray_probability,
             "blur_probability": blur_probability, "noise_probability": noise_probability,
+            "mirror_probability": mirror_probability,
         }  # fmt: skip
         for name, (value, most) in (limits | {name: (value, 1.0) for name, value in shares.items()}).items():
             if not 0 <= value <= most or (name == "crop" and value == 0):
@@ -89,7 +98,23 @@ class Augment(nn.Module):
         self.crop, self.crop_ratio = crop, tuple(crop_ratio)
         self.blur, self.blur_probability = blur, blur_probability
         self.noise, self.noise_probability = noise, noise_probability
+        self.mirror_probability = mirror_probability
         self._changes: dict[tuple[int, int], nn.Module] = {}
+
+    def mirrored(self, clips: Tensor, poses: Tensor | None, seed: int) -> tuple[Tensor, Tensor | None]:
+        """Some objects in a mirror: a mirrored thing is another thing of its class, so this is twice as many objects.
+
+        Args:
+            clips: (B, V, ..., W), the last dimension is the pictures' width.
+            poses: Object in camera, (B, V, S, 4, 4 or 5), or None; the principal point is taken to be the picture's centre.
+            seed: What the draws are a function of.
+        """
+        if self.mirror_probability == 0:
+            return clips, poses
+        turned = torch.rand(len(clips), generator=torch.Generator().manual_seed(seed)) < self.mirror_probability
+        turned = turned.to(clips.device)
+        clips = torch.where(_like(turned, clips), clips.flip(-1), clips)
+        return clips, None if poses is None else torch.where(_like(turned, poses), pose.mirrored(poses), poses)
 
     @property
     def active(self) -> bool:

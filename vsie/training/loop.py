@@ -216,9 +216,10 @@ class Trainer(TrainerConfig):
     def ready(self, batch: dict[str, Any], augment, seed: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """A collated batch on the device: clips (B, V, 3, T, H, W) float in [0, 1], poses (B, V, S, 4, 4), labels (B,)."""
         clips = self.fabric.to_device(batch["clips"]).permute(0, 1, 5, 2, 3, 4).float().div_(255)
-        if augment is not None:
-            clips = augment(clips.flatten(0, 1), seed=seed).unflatten(0, clips.shape[:2])
         poses = self.fabric.to_device(batch["poses"]) if "poses" in batch else None
+        if augment is not None:
+            clips, poses = augment.mirrored(clips, poses, seed)
+            clips = augment(clips.flatten(0, 1), seed=seed).unflatten(0, clips.shape[:2])
         return clips, poses, self.fabric.to_device(batch["label"])
 
     def any_rank(self, flag: threading.Event) -> bool:
