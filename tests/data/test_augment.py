@@ -98,7 +98,7 @@ def test_a_mirrored_object_has_the_poses_that_its_picture_shows():
         return seen[..., :2] / seen[..., 2:]
 
     clips = project(poses, corners)[..., None] * torch.tensor([1.0, -1.0])  # as if a picture's last dimension were its width
-    seen, turned = Augment(mirror_probability=0.5).mirrored(clips, poses, 3)
+    seen, turned = Augment(mirror_probability=0.5).mirrored(clips, poses, 4)
     flags = ~(seen == clips).flatten(1).all(1)
     assert flags.any() and not flags.all() and torch.equal(seen[flags], clips[flags].flip(-1))
     assert torch.equal(turned[~flags], poses[~flags]) and pose.is_rotation(turned[..., :3, :3]).all()
@@ -116,6 +116,17 @@ def test_colours_of_a_view_stay_in_a_mirror_and_clips_need_no_poses():
     assert torch.equal(seen, clips.flip(-1)) and torch.equal(pose.hues(turned), pose.hues(poses))
     assert Augment(mirror_probability=1.0).mirrored(clips, None, 0)[1] is None
     assert Augment(hue=0.1).mirrored(clips, poses, 0) == (clips, poses)
+
+
+def test_processes_side_by_side_draw_what_one_alone_would(clips):
+    augment = Augment(hue=0.3, brightness=0.2, gray_probability=0.3, mirror_probability=0.5)
+    halves = [augment(half, 4, (rank, 2)) for rank, half in enumerate(clips.chunk(2))]
+    torch.testing.assert_close(torch.cat(halves), augment(clips, 4))
+    objects, poses = clips.unflatten(0, (6, 1)), torch.eye(4).expand(6, 1, 3, 4, 4)
+    both = zip(objects.chunk(2), poses.chunk(2), strict=True)
+    halves = [augment.mirrored(*half, 4, (rank, 2)) for rank, half in enumerate(both)]
+    for parts, whole in zip(zip(*halves, strict=True), augment.mirrored(objects, poses, 4), strict=True):
+        assert torch.equal(torch.cat(parts), whole)
 
 
 def test_blur_makes_smooth(clips):

@@ -126,8 +126,9 @@ def test_a_run_with_a_moving_average_or_with_labels_resumes_to_the_same_bits(cli
 
 
 def test_two_processes_give_the_loss_curve_of_one(clips, tools, tmp_path):
-    """Same global batch; norms that do not see the batch, since the CPU's backend cannot synchronise them."""
+    """Same global batch, same colours; norms that do not see the batch, since the CPU's backend cannot synchronise them."""
     free = ["encoder.norm=group", "method.projector_norm=layer", "trainer.images=256"]
+    free += ["data.augment.hue=0.5", "data.augment.mirror_probability=0.5"]
     for method in ("vsie", "sie"):
         pipeline.train(compose("train", overrides(clips, tmp_path / f"one-{method}", *free, f"method={method}")))
         launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone")

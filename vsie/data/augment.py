@@ -35,6 +35,12 @@ def normalise(clips: Tensor, mean: Sequence[float] = IMAGENET[0], std: Sequence[
     return (clips - mean) / std
 
 
+def _draws(rows: int, count: int, seed: int, share: tuple[int, int]) -> Tensor:
+    """Numbers in [0, 1), (rows, count): this process's columns of those that one process alone would draw."""
+    rank, world = share
+    return torch.rand(rows, world * count, generator=torch.Generator().manual_seed(seed))[:, rank * count : (rank + 1) * count]
+
+
 def _like(flags: Tensor, tensor: Tensor) -> Tensor:
     return flags.view(-1, *[1] * (tensor.dim() - 1))
 
@@ -101,18 +107,21 @@ class Augment(nn.Module):
         self.mirror_probability = mirror_probability
         self._changes: dict[tuple[int, int], nn.Module] = {}
 
-    def mirrored(self, clips: Tensor, poses: Tensor | None, seed: int) -> tuple[Tensor, Tensor | None]:
+    def mirrored(
+        self, clips: Tensor, poses: Tensor | None, seed: int, share: tuple[int, int] = (0, 1)
+    ) -> tuple[Tensor, Tensor | None]:
         """Some objects in a mirror: a mirrored thing is another thing of its class, so this is twice as many objects.
 
         Args:
             clips: (B, V, ..., W), the last dimension is the pictures' width.
             poses: Object in camera, (B, V, S, 4, 4 or 5), or None; the principal point is taken to be the picture's centre.
             seed: What the draws are a function of.
+            share: As in `forward`.
         """
         if self.mirror_probability == 0:
             return clips, poses
-        turned = torch.rand(len(clips), generator=torch.Generator().manual_seed(seed)) < self.mirror_probability
-        turned = turned.to(clips.device)
+        # Another seed than the colours': what is mirrored must not tell the colour.
+        turned = _draws(1, len(clips), -1 - seed, share)[0].to(clips.device) < self.mirror_probability
         clips = torch.where(_like(turned, clips), clips.flip(-1), clips)
         return clips, None if poses is None else torch.where(_like(turned, poses), pose.mirrored(poses), poses)
 
@@ -121,13 +130,14 @@ class Augment(nn.Module):
         """Whether anything is on."""
         return any(self.jitter) or self.gray_probability > 0 or self.crop < 1 or self.blur > 0 or self.noise > 0
 
-    def forward(self, clips: Tensor, seed: int | torch.Generator) -> Tensor:
+    def forward(self, clips: Tensor, seed: int | torch.Generator, share: tuple[int, int] = (0, 1)) -> Tensor:
         """Augmented clips, of the shape and dtype of `clips` and in [0, 1].
 
         Args:
             clips: (B, 3, T, H, W), float in [0, 1].
             seed: What the draws are a function of; from a generator one number is taken. torch's own generators are left
                 as they were.
+            share: This process's number, and how many there are: colours are drawn as for one batch of all of them.
         """
         if clips.dim() != 5 or clips.shape[1] != 3 or not clips.is_floating_point():
             raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}, expected float (B, 3, T, H, W)")
@@ -137,7 +147,7 @@ class Augment(nn.Module):
             seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
         with torch.no_grad():
             if any(self.jitter) or self.gray_probability > 0:
-                clips = self._coloured(clips, torch.Generator().manual_seed(seed))
+                clips = self._coloured(clips, _draws(6, len(clips), seed, share))
             if self.crop == 1 and self.blur == 0 and self.noise == 0:
                 return clips
             size = tuple(clips.shape[-2:])
@@ -145,12 +155,11 @@ class Augment(nn.Module):
                 self._changes[size] = self._build(size)
             devices = [clips.device] if clips.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
+                torch.manual_seed(seed + share[0])
                 return self._changes[size](clips).clamp(0, 1).to(clips.dtype)
 
-    def _coloured(self, clips: Tensor, generator: torch.Generator) -> Tensor:
+    def _coloured(self, clips: Tensor, draws: Tensor) -> Tensor:
         """Brightness and contrast, then saturation, then hue: each clip by its own matrix, in one pass."""
-        draws = torch.rand(6, len(clips), generator=generator)
         jittered, gray = draws[4] < self.jitter_probability, draws[5] < self.gray_probability
         change = torch.tensor(self.jitter)[:, None] * (2 * draws[:4] - 1) * jittered
         (brightness, contrast, saturation), turn = 1 + change[:3], 2 * math.pi * change[3]

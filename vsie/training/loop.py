@@ -218,8 +218,9 @@ class Trainer(TrainerConfig):
         clips = self.fabric.to_device(batch["clips"]).permute(0, 1, 5, 2, 3, 4).float().div_(255)
         poses = self.fabric.to_device(batch["poses"]) if "poses" in batch else None
         if augment is not None:
-            clips, poses = augment.mirrored(clips, poses, seed)
-            clips = augment(clips.flatten(0, 1), seed=seed).unflatten(0, clips.shape[:2])
+            share = (self.fabric.global_rank, self.fabric.world_size)
+            clips, poses = augment.mirrored(clips, poses, seed, share)
+            clips = augment(clips.flatten(0, 1), seed, share).unflatten(0, clips.shape[:2])
         return clips, poses, self.fabric.to_device(batch["label"])
 
     def any_rank(self, flag: threading.Event) -> bool:
