@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from vsie import components
 from vsie.config import CONFIGS, compose, from_plain, to_plain
 from vsie.model import build_method
 from vsie.schemas import AugmentConfig
+
+COLOUR = {"hue": 0.5, "saturation": 0.4, "brightness": 0.2, "contrast": 0.2}
 
 
 def run(tools, tool: str, *arguments: str, **options) -> subprocess.CompletedProcess:
@@ -50,7 +53,7 @@ def test_the_recipes_on_3diebench_are_those_published(name, views, images_a_step
     assert method.invariant_projector(torch.zeros(2, 256)).shape[-1] == 1024
     torch.testing.assert_close(method.encoder.mean.flatten(), torch.tensor([0.5016, 0.5037, 0.5060]))
     torch.testing.assert_close(method.encoder.std.flatten(), torch.tensor([0.1030, 0.0999, 0.0969]))
-    assert data.augment == AugmentConfig()
+    assert data.augment == AugmentConfig(**(COLOUR if name == "3diebench_vsie" else {}))
     if epochs:
         assert (trainer.optimiser, trainer.learning_rate, trainer.schedule, trainer.warmup, trainer.weight_decay) == (
             "adam", 1e-3, "constant", 0.0, 1e-6
@@ -58,6 +61,19 @@ def test_the_recipes_on_3diebench_are_those_published(name, views, images_a_step
         names = ("invariance", "equivariance", "variance", "predicted_variance", "covariance")
         assert [method.weights[name] for name in names] == [10, 4.5, 10, 10, 1]
         assert (config.conditioning.encoding, config.conditioning.centred) == ("quaternion_raw", False)
+
+
+def test_colours_are_changed_for_vsie_alone_unless_it_is_said():
+    """A method brings its own augmentation; what the data has of its own stays below it."""
+
+    def augment(*overrides):
+        return compose("train", list(overrides)).data.augment
+
+    assert augment() == augment("experiment=stills") == augment("method=sie", "data/augment=colour") == AugmentConfig(**COLOUR)
+    assert augment("method=sie") == augment("data/augment=none") == augment("experiment=motion_study") == AugmentConfig()
+    assert augment("data.augment.hue=0") == AugmentConfig(**COLOUR | {"hue": 0.0})
+    own = augment("data=videos", "method=sie")
+    assert own.gray_probability == 0.1 and augment("data=videos") == dataclasses.replace(own, **COLOUR)
 
 
 def test_another_method_can_be_run_with_the_same_recipe():

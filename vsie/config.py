@@ -153,7 +153,7 @@ def to_plain(config: Any) -> dict[str, Any]:
 def _help(name: str, document: str) -> str:
     """What `--help` shows: the tool's own words, the groups it composes, where to find all options."""
     text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
-    groups = [group for group in re.findall(r"^  - (?:optional )?(\w+): ", text, re.MULTILINE) if (CONFIGS / group).is_dir()]
+    groups = [group for group in re.findall(r"^  - (?:optional )?([\w/]+): ", text, re.MULTILINE) if (CONFIGS / group).is_dir()]
     lines = [f"  {group}: {', '.join(sorted(file.stem for file in (CONFIGS / group).glob('*.yaml')))}" for group in groups]
     shown = ["Groups (choose with group=option, change an option with group.option=value):", *lines, ""] if lines else []
     return "\n".join([document.strip(), "", *shown, f"All options and their values: python tools/{name}.py --cfg job"])

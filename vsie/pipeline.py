@@ -214,6 +214,9 @@ def train(config: TrainConfig) -> Path:
         raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of encoder.stride {encoder.stride}")
     context(config, encoder.stride)  # refuses now what evaluation would refuse after training
     told.check(config, method)
+    if method.conditioning.colour != "none" and (config.data.augment.hue or config.data.augment.gray_probability):
+        raise ValueError(f"conditioning.colour={method.conditioning.colour} tells hues that data.augment.hue or gray_probability "
+                         "would change, expected both 0 (data/augment=none)")  # fmt: skip
     with fabric.rank_zero_first(local=True):
         manifest, cache = open_data(config)
         motion = open_motion(config, manifest)

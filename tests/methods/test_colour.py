@@ -11,7 +11,8 @@ import torch
 
 from tests.evaluation.synthetic import three_die_bench
 from tests.methods.common import build, random_poses
-from vsie import components, pose
+from vsie import components, pipeline, pose
+from vsie.config import compose
 from vsie.data import WindowsDataset, load
 from vsie.evaluation import steering
 from vsie.evaluation.inputs import view_poses
@@ -120,3 +121,9 @@ def test_steering_is_told_the_hues_of_both_views():
     assert found["hit@1"] > 0.999 and ignored["hit@1"] < 0.5
     with pytest.raises(ValueError, match="the features have no floor_hue and spot_hue"):
         view_poses(Hue(), dataclasses.replace(data, latents=None, latent_names=()))
+
+
+def test_hues_that_are_told_are_not_changed_in_the_pictures(tmp_path):
+    with pytest.raises(ValueError, match="tells hues that data.augment.hue"):
+        pipeline.train(compose("train", ["conditioning.colour=difference", f"out={tmp_path / 'run'}"]))
+    assert not (tmp_path / "run" / "checkpoint").exists()

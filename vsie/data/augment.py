@@ -4,8 +4,8 @@ Colour is what contrast between objects can cheat with, so it is on the path of 
 torchvision's ColorJitter are linear in RGB once the hue is turned about the grey axis, so they are one 3 x 3 matrix and one
 offset per clip (`benchmark.py what=augment` compares with kornia's, which goes through HSV).
 
-All of it is off by default: rendered clips with poses need none, and a crop moves the camera's principal point without the
-poses knowing. Real video, whose windows share one clip, needs colour at least.
+All of it is off unless a method (configs/data/augment/) or the data choose it: a crop moves the camera's principal point
+without the poses knowing. Real video, whose windows share one clip, needs colour at least.
 """
 
 from __future__ import annotations
