@@ -15,7 +15,7 @@ from vsie.schemas import BenchmarkConfig
 def main(config: BenchmarkConfig) -> None:
     import json
 
-    from vsie.benchmark import run
+    from vsie.benchmarks.base import run
     from vsie.files import write_text
 
     rows = run(config.what, config.seconds)

@@ -10,7 +10,8 @@ import torch
 
 from tests.evaluation.synthetic import features, in_a_file
 from vsie import collapse, feature_set
-from vsie.evaluation import classification, memory, steering
+from vsie.benchmarks import memory
+from vsie.evaluation import classification, steering
 from vsie.evaluation import pose as pair
 from vsie.evaluation.inputs import _spread
 from vsie.feature_set import flat, load_features, save_features
@@ -83,6 +84,6 @@ def test_features_of_stills_are_kept_once(tmp_path):
 
 
 def test_the_benchmark_has_a_bar_for_memory(small):
-    rows = memory.benchmark(embeddings=500, dim=32, queries=40, objects=12)
+    rows = memory.measured(embeddings=500, dim=32, queries=40, objects=12)
     most = next(row for row in rows if "most" in row)
     assert most["most"] == 4 and 0 < most["value"] < 4 and all(np.isfinite(row["value"]) for row in rows)

@@ -17,7 +17,6 @@ Levenberg-Marquardt with the predictor's derivative by differences. The candidat
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -395,27 +394,3 @@ def invert(
     index = torch.arange(number)
     grid = candidates(steering, training_deltas)
     return invert_pairs(steering, torch.cat([source_embedded, target_embedded]), index, index + number, grid, **options)
-
-
-def benchmark(steering: Steering, embedded: Tensor, training_deltas: Tensor, *, pairs: int = 8192, seed: int = 0) -> list[dict]:
-    """Speed of the inversion on this machine, unrelated pairs (nothing shared between them).
-
-    Returns:
-        Rows with ``what``, ``pairs_per_second``, ``candidates``, ``threads``: the whole, and the grid's building.
-    """
-    start = time.perf_counter()
-    grid = candidates(steering, training_deltas)
-    built = time.perf_counter() - start
-    generator = torch.Generator().manual_seed(seed)
-    source = torch.randint(len(embedded), (pairs,), generator=generator)
-    target = torch.randint(len(embedded), (pairs,), generator=generator)
-    invert_pairs(steering, embedded, source[:256], target[:256], grid)
-    start = time.perf_counter()
-    invert_pairs(steering, embedded, source, target, grid)
-    rate = pairs / (time.perf_counter() - start)
-    axes = "one axis" if len(grid.tangent) == 1 else "all rotations"
-    common = {"candidates": len(grid.rotations), "threads": torch.get_num_threads()}
-    return [
-        {"what": f"inversion, {axes}", "pairs_per_second": rate, **common},
-        {"what": f"grid, {axes}", "seconds": built, **common},
-    ]

@@ -15,7 +15,8 @@ import numpy as np
 
 from vsie.files import atomic_path
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C", "#7A4B94", "#B8A800")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C", "#7A4B94", "#B8A800",
+           "#882255", "#6F4E2A")  # fmt: skip
 PARTS = {"inv": COLOURS[0], "equi": COLOURS[1], "all": COLOURS[2]}
 INK, QUIET = "#222222", "#888888"
 

@@ -10,16 +10,21 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vsie import pose
+from vsie.benchmarks.base import Rows
+from vsie.data.decode import Video
+from vsie.motion.egomotion.auto import Auto
 from vsie.motion.egomotion.base import Egomotion, Motion, Observation, chain
 from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
+from vsie.motion.flow.dis import Dis
+from vsie.render import Renderer, families
+from vsie.render.clips import ClipSettings, encode_video, generator, render_clip
 
 HELD_OUT = 1000
 """The seed whose objects, lights and speeds nobody looks at while changing an estimator."""
@@ -38,29 +43,24 @@ class Truth:
 
 
 def rendered(
-    trajectory: str, families: Iterable[str], *, seed: int = HELD_OUT, frames: int = 16, size: int = 128,
+    trajectory: str, names: Iterable[str], *, seed: int = HELD_OUT, frames: int = 16, size: int = 128,
     degrees: tuple[float, float] = (5.0, 15.0),
 ) -> list[Truth]:  # fmt: skip
     """One clip of one new object of each family, written as a video and read again.
 
     Args:
         trajectory: ``turntable``, ``tumble`` or ``orbit``.
-        families: Procedural classes.
+        names: Procedural classes.
         seed: Of objects, lights and motion.
         frames: Per clip.
         size: Pixels.
         degrees: Range of the turn from frame to frame (of the azimuth for `orbit`).
     """
-    from vsie.data.decode import Video
-    from vsie.render import Renderer
-    from vsie.render import families as procedural
-    from vsie.render.clips import ClipSettings, encode_video, generator, render_clip
-
     settings = ClipSettings(frames, size, trajectory, seed, 2, 8.0, ("depth",))
     clips = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, family in enumerate(families):
-            renderer = Renderer(procedural.build(family, generator(seed, number)), size=size, supersample=2)
+        for number, family in enumerate(names):
+            renderer = Renderer(families.build(family, generator(seed, number)), size=size, supersample=2)
             pictures, arrays = render_clip(
                 renderer, settings, generator(seed, number, 0), speed=tuple(math.radians(angle) for angle in degrees)
             )
@@ -115,12 +115,13 @@ def quality(motions: Sequence[Motion], clips: Sequence[Truth]) -> dict[str, floa
     }  # fmt: skip
 
 
-def rows(*, count: int, frames: int = 16, seed: int = HELD_OUT) -> list[dict[str, Any]]:
-    """All figures; `count` clips of a turntable and as many of an orbiting camera, no family in both."""
-    from vsie.motion.egomotion.auto import Auto
-    from vsie.motion.flow.dis import Dis
-    from vsie.render import families
+def rows(seconds: float) -> Rows:
+    """Two clips of 16 frames of each kind for each of `seconds`, at most 55: 24 or more for figures to quote."""
+    return measured(count=int(min(max(2 * seconds, 2), 55)))
 
+
+def measured(*, count: int, frames: int = 16, seed: int = HELD_OUT) -> Rows:
+    """All figures; `count` clips of a turntable and as many of an orbiting camera, no family in both."""
     flow, rows = Dis(workers=1), []
     names = families.names()
     spent, done = 0.0, 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from vsie.render.benchmark import benchmark
+from vsie.benchmarks.render import measured
 
 
 def test_shares_of_time_add_up_to_one_and_scaling_is_against_one_process():
-    one, two = benchmark(sizes=(32,), seconds=0.3, processes=(1, 2), supersample=1)
+    one, two = measured(sizes=(32,), seconds=0.3, processes=(1, 2), supersample=1)
     for row, processes in ((one, 1), (two, 2)):
         assert (row["size"], row["processes"]) == (32, processes)
         shares = [row[name] for name in ("mesh", "embree", "shade", "encode", "write")]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from vsie.benchmarks.base import Rows
 from vsie.render import Renderer, embree_clock, families, pool
 from vsie.render.clips import ClipSettings, archive_bytes, encode_video, generator, render_clip
 
@@ -20,7 +21,21 @@ CLIPS_PER_OBJECT = 4
 FRAMES = 16
 
 
-def benchmark(
+def rows(seconds: float) -> Rows:
+    """Frames per second, scaling with a second process, and the share inside Embree, each measured for `seconds`."""
+    found: Rows = []
+    for row in measured(sizes=(64, 128, 256), seconds=seconds):
+        name = f"{row['size']} px, {row['processes']} process(es)"
+        bar = {128: {"bar": 130}, 256: {"bar": 40}}.get(row["size"], {}) if row["processes"] == 1 else {}
+        found.append({"figure": name, "value": row["frames_per_second"], "unit": "frames/s"} | bar)
+        if row["processes"] > 1:
+            found.append({"figure": f"{name}, scaling", "value": row["scaling"], "unit": "x", "bar": 1.8})
+        else:
+            found.append({"figure": f"{name}, share inside Embree's queries", "value": row["embree"], "unit": ""})
+    return found
+
+
+def measured(
     sizes: Sequence[int] = (128, 256), seconds: float = 4.0, processes: Sequence[int] = (1, 2), supersample: int = 2
 ) -> list[dict[str, float]]:
     """Measure rendering at each size with each number of processes.

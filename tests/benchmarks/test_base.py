@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.test_config import run
-from vsie import benchmark
+from vsie.benchmarks.measures import known_features
+from vsie.benchmarks.predictor import extra_memory
 from vsie.predictors import Hypernetwork
 
 
@@ -26,9 +27,9 @@ def test_the_tool_prints_and_keeps_figures(tools, tmp_path, what):
 def test_the_features_that_measures_are_timed_on_know_what_they_should():
     from vsie.evaluation.audit import Audit
 
-    train, test = benchmark.known_features(60, 0, half=30), benchmark.known_features(20, 100, half=30)
+    train, test = known_features(60, 0, half=30), known_features(20, 100, half=30)
     assert train.image.shape == (120, 16, 60) and train.parts() == ("inv", "equi", "all")
-    assert benchmark.known_features(2, 0, split=False).parts() == ("all",)
+    assert known_features(2, 0, split=False).parts() == ("all",)
     audit = Audit(train, test)
     equi, inv = (audit.pose(audit.rows(train, test, part), "linear").value for part in ("equi", "inv"))
     assert equi > 0.8 and inv < 0.2
@@ -42,6 +43,6 @@ def test_unknown_benchmarks_name_the_nearest(tools, tmp_path):
 def test_extra_memory_counts_what_the_backward_pass_keeps():
     network = Hypernetwork(128, 4)
     latent, delta = torch.randn(64, 128, requires_grad=True), torch.randn(64, 4)
-    factorised = benchmark.extra_memory(lambda: network(latent, delta))
-    explicit = benchmark.extra_memory(lambda: torch.bmm(network.matrix(delta), latent[..., None]).squeeze(-1))
+    factorised = extra_memory(lambda: network(latent, delta))
+    explicit = extra_memory(lambda: torch.bmm(network.matrix(delta), latent[..., None]).squeeze(-1))
     assert explicit >= 64 * 128 * 128 * 4 > 3 * factorised  # a matrix per sample, against K numbers per dimension

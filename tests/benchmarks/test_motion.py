@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from vsie import pose
-from vsie.motion import benchmark
-from vsie.motion.benchmark import Truth, error, quality
+from vsie.benchmarks import motion as benchmark
+from vsie.benchmarks.motion import Truth, error, quality
 from vsie.motion.egomotion.auto import Auto
 from vsie.motion.egomotion.base import Motion, Observation
 from vsie.motion.egomotion.orbit import expected_error
@@ -63,7 +63,7 @@ def test_what_is_expected_to_be_wrong_grows_with_every_sign_of_it():
 
 
 def test_every_figure_is_given():
-    rows = benchmark.rows(count=1, frames=4, seed=3)
+    rows = benchmark.measured(count=1, frames=4, seed=3)
     assert all(math.isfinite(row["value"]) and row["value"] > 0 for row in rows)
     figures = [row["figure"] for row in rows]
     assert "turntable, with depth, median" in figures and "orbit, over 3 frames, pairs chained" in figures
