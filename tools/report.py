@@ -1,4 +1,4 @@
-"""Runs beside each other: one table with floors, a CSV, Top-1 against pose error, a steering strip per method.
+"""Runs beside each other: one table with floors, a CSV, Top-1 against pose error, learning curves, a steering strip each.
 
     python tools/report.py runs/vsie-turntable64-T2-seed0 runs/sie-turntable64-T2-seed0 out=report/
     python tools/report.py 'runs/*-seed?' out=report/                # glob patterns; seeds of one method are one column

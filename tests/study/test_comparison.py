@@ -45,12 +45,15 @@ def runs(tmp_path, clips, monkeypatch):
         checkpoint.save(folder, build_method(config), config, {})
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         (folder / "metrics.json").write_text(json.dumps(metrics(error, top1)))
+        probed = "equi" if method == "sie" else "all"
+        lines = [f"{step},{step * 64},{0.4 + step / 100},{90 - step if step % 2 else ''}" for step in range(20)]
+        (folder / "log.csv").write_text("\n".join([f"step,images,online/top1/all,online/pose_deg/{probed}", *lines]) + "\n")
     return tmp_path / "runs"
 
 
 def test_the_comparison_of_runs(runs, tmp_path, capsys):
     written = comparison.compare_runs([str(runs / "sie-*"), str(runs / "vicreg-0")], tmp_path / "report")
-    names = ["comparison.md", "comparison.txt", "metrics.csv", "tradeoff.png", "steering.png"]
+    names = ["comparison.md", "comparison.txt", "metrics.csv", "tradeoff.png", "learning.png", "steering.png"]
     assert [file.name for file in written] == names and all(file.is_file() for file in written)
     table = written[0].read_text()
     assert "| measure | sie † | vicreg | floor |" in table
@@ -69,6 +72,25 @@ def test_the_comparison_of_runs(runs, tmp_path, capsys):
     for file in written[3:]:
         picture = np.asarray(Image.open(file).convert("RGB"))
         assert min(picture.shape[:2]) > 300 and 0.005 < (picture.min(-1) < 200).mean() < 0.95
+
+
+def test_learning_is_drawn_over_the_images_that_all_seeds_have_seen(runs, tmp_path, monkeypatch):
+    """Medians of three seeds of which one has stopped early; a method without a log is left out."""
+    (runs / "sie-2" / "log.csv").write_text("step,images,online/top1/all\n0,0,0.6\n1,64,0.7\n2,128,0.8\n")
+    (runs / "sie-1" / "log.csv").write_text("step,images,online/top1/all\n0,0,0.2\n5,320,0.2\n")
+    (runs / "vicreg-0" / "log.csv").unlink()
+    drawn = []
+    monkeypatch.setattr(comparison.beside, "_save", lambda figure, out: drawn.append(figure) or out)
+    columns = comparison.grouped([comparison.read(folder) for folder in comparison.find([str(runs / "*")])])
+    comparison.draw_learning(columns, tmp_path / "learning.png")
+    pose, top1 = drawn[0].axes
+    assert len(pose.get_lines()) == 2  # sie-0 and the floor
+    images, middle = (np.asarray(values) for values in top1.get_lines()[3].get_data())
+    assert images.tolist() == [0, 64, 128] and np.allclose(middle, [0.4, 0.41, 0.42])
+    assert pose.get_lines()[-1].get_ydata()[0] == 85.7
+    for run in columns["sie"]:
+        (run.folder / "log.csv").unlink()
+    assert comparison.draw_learning(columns, tmp_path / "learning.png") is None
 
 
 def test_seeds_are_one_column_and_other_options_are_named(runs):

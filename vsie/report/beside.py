@@ -1,4 +1,4 @@
-"""Pictures of several runs beside each other: Top-1 against pose error, and one steering strip per method."""
+"""Pictures of several runs beside each other: Top-1 against pose error, both against images seen, a steering strip each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsie.report.figures import COLOURS, INK, QUIET, _figure, _picture, _plain, _save
+from vsie.report.figures import COLOURS, INK, QUIET, _figure, _picture, _plain, _save, _smooth
 
 MARKERS = "osD^vPX<>*ph"
 
@@ -69,6 +69,56 @@ def trade_off(
     axes.set_ylabel(ylabel, fontsize=9, color=INK)
     title = "hollow: direct supervision" if any(name in points for name in direct) else None
     figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False, title=title, title_fontsize=8)
+    return _save(figure, out)
+
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def learning(
+    panels: Mapping[str, Mapping[str, Sequence[Curve]]], out: Path | str, *, floors: Mapping[str, float] | None = None
+) -> Path:
+    """A measure during training against the images seen, a panel each: a thin line a seed, a thick one their median.
+
+    Args:
+        panels: Title to method to one curve per seed: images (N,) rising and values (N,). The median is drawn over the images
+            that all seeds of a method have seen.
+        out: Where to.
+        floors: Title to what one gets who looks at nothing, a dashed line.
+
+    Raises:
+        ValueError: When there is no curve.
+    """
+    panels = {title: {name: seeds for name, seeds in methods.items() if seeds} for title, methods in panels.items()}
+    panels = {title: methods for title, methods in panels.items() if methods}
+    if not panels:
+        raise ValueError("no run has a log of its training; nothing to draw")
+    names = list(dict.fromkeys(name for methods in panels.values() for name in methods))
+    figure = _figure(4.6 * len(panels) + 2.0, max(3.6, 0.30 * len(names) + 1.0))
+    handles = {}
+    for index, (title, methods) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        for name, seeds in methods.items():
+            number = names.index(name)
+            style = {"color": COLOURS[number % len(COLOURS)], "linestyle": "-" if number < len(COLOURS) else "--"}
+            seeds = [(images, _smooth(values)) for images, values in seeds]
+            if len(seeds) > 1:
+                for images, values in seeds:
+                    axes.plot(images, values, linewidth=0.7, alpha=0.45, **style)
+            grid = seeds[0][0]
+            grid = grid[(grid >= max(images[0] for images, _ in seeds)) & (grid <= min(images[-1] for images, _ in seeds))]
+            middle = np.median([np.interp(grid, images, values) for images, values in seeds], axis=0)
+            (handles[name],) = axes.plot(grid, middle, linewidth=2.0, label=name, **style)
+        if floors and title in floors:
+            axes.axhline(floors[title], color=QUIET, linewidth=1, linestyle="--", zorder=0)
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.set_xlabel("images seen", fontsize=9, color=INK)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:.3g} M" if value else "0")
+        axes.set_xlim(left=0)
+        axes.margins(y=0.08)
+        _plain(axes)
+    legend = {"title": "dashed: looks at nothing", "title_fontsize": 8} if floors else {}
+    figure.legend(handles=[handles[name] for name in names], loc="outside right upper", fontsize=8, frameon=False, **legend)
     return _save(figure, out)
 
 

@@ -28,6 +28,7 @@ from vsie.data.clips import ClipsDataset
 from vsie.evaluation import steering
 from vsie.files import write_text
 from vsie.report import beside, noise, tables
+from vsie.report.figures import read_curves
 from vsie.report.write import motion_axis, pictures, sweep
 from vsie.training.loop import best_precision
 
@@ -181,6 +182,36 @@ def draw_trade_off(columns: Mapping[str, Sequence[Run]], out: Path) -> Path | No
     return beside.trade_off(points, out, floor=None if any(map(math.isnan, medians)) else tuple(medians), direct=direct)
 
 
+LEARNED = {"online probe: pose of a pair, degrees": (POSE, "pose_deg"), "online probe: Top-1": (TOP1, "top1")}
+
+
+def draw_learning(columns: Mapping[str, Sequence[Run]], out: Path) -> Path | None:
+    """Pose and Top-1 of the online probes against images seen, or None where no run has kept its log."""
+    logs = {
+        title: [read_curves(run.folder / "log.csv") for run in runs if (run.folder / "log.csv").is_file()]
+        for title, runs in columns.items()
+    }
+    panels, floors = {}, {}
+    for panel, (keys, measure) in LEARNED.items():
+        names = [f"online/{measure}/{key.rsplit('/', 1)[1]}" for key in keys]
+        panels[panel] = {title: [curve for log in own if (curve := _learned(log, names))] for title, own in logs.items()}
+        chance = [first_of(run.metrics, *(f"{key}/floor" for key in keys)) for runs in columns.values() for run in runs]
+        if not np.isnan(chance).all():
+            floors[panel] = float(np.nanmedian(chance))
+    if not any(curves for methods in panels.values() for curves in methods.values()):
+        return None
+    return beside.learning(panels, out, floors=floors)
+
+
+def _learned(log: Mapping[str, np.ndarray], names: Sequence[str]) -> beside.Curve | None:
+    """Images seen and the first of the columns that a log has, where both are numbers."""
+    values = next((log[name] for name in names if name in log and np.isfinite(log[name]).any()), None)
+    if values is None or "images" not in log:
+        return None
+    there = np.isfinite(values) & np.isfinite(log["images"])
+    return (log["images"][there], values[there]) if there.any() else None
+
+
 def opened(run: Run):
     """A run's method, the features of its held-out clips (from its cache where they are there), and these clips."""
     model = feature_room.load(run.folder)
@@ -235,7 +266,8 @@ def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) 
 
 
 def compare_runs(patterns: Sequence[str], out: Path | str, *, strips: bool = True) -> list[Path]:
-    """Compare runs and write `comparison.md`, `comparison.txt`, `metrics.csv`, `tradeoff.png`, `steering.png` into `out`.
+    """Compare runs and write `comparison.md`, `comparison.txt`, `metrics.csv`, `tradeoff.png`, `learning.png` and `steering.png`
+    into `out`.
 
     Where runs of a method differ in what they were told of motion, also `noise-<method>.md` and `.png`.
 
@@ -262,7 +294,8 @@ def compare_runs(patterns: Sequence[str], out: Path | str, *, strips: bool = Tru
     picture = draw_trade_off(columns, out / "tradeoff.png")
     if picture is None:
         said.append("No plot: no run has both a Top-1 and a pose error.")
-    written += [picture] if picture else []
+    curves = draw_learning(columns, out / "learning.png")
+    written += [file for file in (picture, curves) if file]
     for method in dict.fromkeys(run.method for runs in columns.values() for run in runs):
         own = [(run.options, run.metrics) for runs in columns.values() for run in runs if run.method == method]
         written += noise.write(own, out, f"noise-{method}")
