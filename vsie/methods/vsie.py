@@ -8,17 +8,22 @@ What differs from SIE (each measured, see the README's ablations):
 * deltas are vec R, centred (`Conditioning`), so that no constant direction lets the equivariant part collapse;
 * the equivariance term is contrast among the views of the same object (`EquivarianceContrast`);
 * the invariant *representation*, before its projector, is charged with its within-object share of variance: that, and
-  not the invariance of an embedding, takes the pose out of it.
+  not the invariance of an embedding, takes the pose out of it. The charge is on the share's logarithm, so it asks for half of
+  what is left with the same force however little that is, and weighs little at first, when the share says nothing yet.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vsie.methods.base import Method
 from vsie.objectives import EquivarianceContrast, EquivarianceError, Invariance, ObjectContrast, WithinObjectShare
+
+
+LEAST_SHARE = 1e-3  # a share well below it is not charged further
 
 
 class VSIE(Method):
@@ -27,7 +32,7 @@ class VSIE(Method):
     Args:
         invariant_share: Share of the latent that is invariant.
         weights: Of ``invariance``, ``identity`` (contrast between objects), ``equivariance`` (contrast among views),
-            ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak``.
+            ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak`` (log(1 + share / 0.001)).
         temperature: Of the contrast among views.
         identity_temperature: Of the contrast between objects.
     """
@@ -55,5 +60,5 @@ class VSIE(Method):
             "equivariance_error": self.error(predicted, equivariant, trust),
             "variance": variance,
             "covariance": covariance,
-            "leak": self.leak(representation),
+            "leak": torch.log1p(self.leak(representation) / LEAST_SHARE),
         }
