@@ -13,6 +13,7 @@ from sklearn.metrics import r2_score
 from tests.evaluation.synthetic import features, random_rotations
 from vsie import pose as geometry
 from vsie.evaluation import pose, rotations
+from vsie.evaluation.probes import Given
 from vsie.evaluation.rotations import best_constants, constant_floor, errors_deg, summarise
 from vsie.feature_set import flat
 
@@ -104,7 +105,7 @@ def test_quaternion_targets_are_those_that_sie_regresses():
 
 def test_the_first_layer_once_per_frame_equals_it_on_the_pair():
     torch.manual_seed(0)
-    probe = pose.PairProbe(dim=4, hidden=8)
+    probe = pose.PairProbe(Given(torch.zeros(4), torch.eye(4)), hidden=8)
     torch.nn.init.normal_(probe.output.weight)
     x = torch.randn(6, 4)
     source, target = torch.tensor([0, 1, 5]), torch.tensor([2, 2, 0])

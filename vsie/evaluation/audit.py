@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from vsie.evaluation import bootstrap, classification, pose, rotations
 from vsie.evaluation.ladder import ridge
-from vsie.evaluation.moments import Moments
+from vsie.evaluation.moments import Moments, conditioning
 from vsie.evaluation.paired import Sample
+from vsie.evaluation.probes import Given, Training, best
 from vsie.feature_set import Features
 
 TRAIN_FRAMES = 4000
@@ -87,9 +88,15 @@ def standardised(rows: Rows) -> Rows:
     return rows.map(lambda x: (x - mean) * scale)
 
 
+def conditioned(rows: Rows) -> Rows:
+    """A representation as probes in closed form are given it: `moments.conditioning`, found on the train frames."""
+    given = Given(*conditioning(rows.train)[:2])
+    return rows.map(given)
+
+
 def linear_prediction(rows: Rows, wanted: Tensor) -> Tensor:
     """Ridge predictions (m, k) float64 on the test frames of a map fitted to `wanted` (n, k)."""
-    rows = standardised(rows)
+    rows = conditioned(rows)
     moments = Moments.of(rows.train, wanted)
     return (rows.test.double() - moments.mean_x) @ ridge(moments.xx, moments.xy) + moments.mean_y
 
@@ -108,7 +115,7 @@ def kernel_predictions(
     which is what costs.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = standardised(rows)
+    rows = conditioned(rows)
     some = rows.train[torch.randperm(len(rows.train), generator=generator)[:500]]
     width = torch.pdist(some).median().clamp_min(1e-12)
     frequencies = torch.randn(rows.train.shape[1], fourier, generator=generator) / width
@@ -151,40 +158,32 @@ def _judges(objects: np.ndarray, seed: int) -> np.ndarray:
 def mlp_prediction(
     rows: Rows, wanted: Tensor, objects: np.ndarray, *, steps: int = MLP_STEPS, hidden: int = 256, batch: int = 256, seed: int = 0
 ) -> Tensor:
-    """Predictions (m, k) float64 of an MLP d - 256 - 256 - k; a tenth of the train objects (n,) chooses among ten snapshots."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = standardised(rows)
+    """Predictions (m, k) float64 of an MLP l - 256 - 256 - k; a tenth of the train objects (n,) chooses: see `probes`."""
     held = torch.from_numpy(_judges(objects, seed))
-    x, y, mean = rows.train[~held], wanted[~held].float(), wanted[~held].float().mean(0)
-    judged = (rows.train[held], wanted[held].float()) if bool(held.any()) else (x, y)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layers = [nn.Linear(x.shape[1], hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, y.shape[1])]
-        probe = nn.Sequential(*layers)
-    nn.init.zeros_(probe[-1].weight)
-    nn.init.zeros_(probe[-1].bias)
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
-    span = max(steps, 11)  # a tenth of it, less one step, is the way up: of 10 steps it would be 0, and is divided by
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=span, pct_start=0.1)
-    lowest, best = torch.inf, None
-    for step in range(steps + 1):
-        if step % max(1, steps // 10) == 0:
-            with torch.no_grad():
-                error = float((probe(judged[0]) + mean - judged[1]).square().mean())
-            if error < lowest:
-                lowest, best = error, {name: value.clone() for name, value in probe.state_dict().items()}
-        if step == steps:
-            break
-        index = torch.randint(len(x), (batch,), generator=generator)
-        with torch.enable_grad():
-            loss = (probe(x[index]) + mean - y[index]).square().sum(1).mean()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-        optimiser.step()
-        schedule.step()
-    probe.load_state_dict(best)
-    with torch.no_grad():
-        return (probe(rows.test) + mean).double()
+    (x, judging), (y, judged) = ((part[~held], part[held]) for part in (rows.train, wanted.float()))
+    middle, (mean, *lifts) = y.mean(0), conditioning(rows.train)
+
+    def training(lift: Tensor) -> Training:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            first, second = nn.Linear(lift.shape[1], hidden), nn.Linear(hidden, hidden)
+            last = nn.Linear(hidden, y.shape[1])
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        probe = nn.Sequential(Given(mean, lift), first, nn.GELU(), second, nn.GELU(), last)
+
+        def loss() -> Tensor:
+            index = torch.randint(len(x), (batch,), generator=generator)
+            return (probe(x[index]) + middle - y[index]).square().sum(1).mean()
+
+        def judge() -> float:
+            return float((probe(judging) + middle - judged).square().mean())
+
+        return Training(probe, loss, judge if len(judged) else None, steps=steps)
+
+    probe = best([training(lift) for lift in lifts])
+    return (probe(rows.test) + middle).double()
 
 
 def scene_targets(features: Features, rows: np.ndarray) -> dict[str, Tensor]:

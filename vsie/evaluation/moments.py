@@ -1,4 +1,4 @@
-"""Means and covariances of paired arrays, from chunks and in float64: what SEIS, the ladder and the erasers stand on.
+"""Means and covariances of (paired) arrays, from chunks and in float64: what SEIS, the ladder, erasers and probes stand on.
 
 Notable: every chunk is shifted by the mean of the first one before it is squared, so a large constant offset costs no digits,
 and no array is ever held in float64 as a whole.
@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 CHUNK = 8192
+FAINTEST = 1e-6  # of the strongest direction's variance; less is what rounding leaves of a network that computes in bfloat16
+BESIDE = 0.3  # standard deviation of principal directions beside unit dimensions
+CONDITIONED = 65_536  # rows are enough to know how they vary
 MINIMUM_RANK = 2.0  # a representation with fewer directions is collapsed: a score of it would say nothing
 
 
@@ -75,6 +78,30 @@ class Moments:
     def _covariance(self, which: int, left: int, right: int) -> Tensor:
         means = self._sums[left] / self.count, self._sums[right] / self.count
         return self._sums[which] / self.count - torch.outer(*means)
+
+
+def whitening(covariance: Tensor) -> Tensor:
+    """Principal directions (d, r), faint ones left out, that give rows of this covariance (d, d) unit variance along each."""
+    variances, directions = torch.linalg.eigh(covariance)
+    keep = variances > FAINTEST * variances.max().clamp_min(1e-300)
+    return directions[:, keep] / variances[keep].sqrt()
+
+
+def conditioning(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Two views of rows (N, d) for a probe: their mean (d,), and maps (d, d + r) and (d, r) of centred rows, float32.
+
+    The first gives every dimension unit variance, and every principal direction a small one besides; the second gives every
+    principal direction unit variance. With unit dimensions alone a latent that has nearly all of its variance along a few
+    directions hides what it knows in the others: a probe that learns by gradient descent finds the less, the worse the latent is
+    conditioned. With the second alone, noise is as loud as what is told, which costs where the latent is well conditioned. So
+    probes try both, and train objects choose.
+    """
+    moments = Moments.of(rows[:: -(-len(rows) // CONDITIONED)])
+    mean, std = moments.mean_x, moments.xx.diagonal().clamp_min(0).sqrt()
+    alive = (std > 1e-5 * mean.abs()) & (std > 1e-5 * std.max())
+    scale = torch.where(alive, 1 / std.clamp_min(1e-300), torch.zeros_like(std))
+    white = whitening(moments.xx)
+    return mean.float(), torch.cat([scale.diag(), BESIDE * white], 1).float(), white.float()
 
 
 def effective_rank(covariance: Tensor) -> float:

@@ -2,13 +2,15 @@
 
 Notable: the first layer is linear in the pair, so it is applied once per frame and not once per pair, and a batch is all
 ordered pairs among the drawn frames of an object: a probe that sees a million pairs costs seconds on two cores. A tenth of
-the train objects is not fitted but chooses among snapshots of the probe (the constant it starts from is the first).
+the train objects is not fitted but chooses among two ways to give it the latents (`moments.conditioning`) and among snapshots
+of the probe (the constant it starts from is the first).
 The invariant part is judged per frame, before any mean over steps: that is where a leak shows.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 
 from vsie import pose
 from vsie.evaluation import bootstrap, rotations
+from vsie.evaluation.moments import conditioning
+from vsie.evaluation.probes import Given, Training, best
 from vsie.feature_set import CHUNK, Features
 
 TEST_PAIRS_PER_OBJECT = 48
@@ -25,17 +29,22 @@ SNAPSHOTS = 12
 
 
 class PairProbe(nn.Module):
-    """Two latents to the relative rotation: 2d - 256 - 256 - 13, the first layer factorised over the two frames.
+    """Two latents to the relative rotation: 2l - 256 - 256 - 13, the first layer factorised over the two frames.
 
     The 13 outputs are the 9 entries of the rotation matrix, row by row, and the 4 of the quaternion (xyzw), both trained
     by squared error, so they estimate conditional means: R2 is asked of them as they are, angles of the nearest rotation.
+
+    Args:
+        given: Latents (..., d) to what the first layer sees, (..., l).
+        hidden: Width.
+        outputs: Numbers that come out.
     """
 
-    def __init__(self, *, dim: int, hidden: int = 256, outputs: int = 13):
+    def __init__(self, given: Given, *, hidden: int = 256, outputs: int = 13):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("scale", torch.ones(dim))
+        self.given = given
         self.register_buffer("offset", torch.zeros(outputs))
+        dim = given.lift.shape[1]
         self.source = nn.Linear(dim, hidden)
         self.target = nn.Linear(dim, hidden, bias=False)
         self.middle = nn.Linear(hidden, hidden)
@@ -47,8 +56,8 @@ class PairProbe(nn.Module):
 
     def frames(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer terms (N, hidden) of frames (N, d) as source and as target."""
-        standard = (features - self.mean) * self.scale
-        return self.source(standard), self.target(standard)
+        given = self.given(features)
+        return self.source(given), self.target(given)
 
     def pairs(self, source: Tensor, target: Tensor) -> Tensor:
         """Outputs (..., 13) of first-layer terms (..., hidden) of the sources and the targets."""
@@ -143,67 +152,49 @@ def fit(
     order = torch.randperm(len(groups), generator=generator).tolist()
     judges = [groups[i] for i in order[: len(groups) // 10]]
     groups = [groups[i] for i in order[len(groups) // 10 :]]
-    sample_source, sample_target = _draw_pairs(groups, 8, generator)
-    sample = targets.numbers(sample_source, sample_target)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        probe = PairProbe(dim=features.shape[1], outputs=sample.shape[-1]).to(features.device)
-    probe.mean.copy_(features.mean(0))
-    std = features.std(0)
-    probe.scale.copy_(torch.where(std > 1e-5 * probe.mean.abs(), 1 / std.clamp_min(1e-30), torch.zeros_like(std)))
-    views = min(views, min(len(group) for group in groups))
+    mean, *lifts = conditioning(features)
+    offset = targets.numbers(*_draw_pairs(groups, 8, generator)).mean(0)
+    judged = _judging(features, targets, judges, generator) if judges else None
+    shape = min(views, min(len(group) for group in groups)), objects
+    state = generator.get_state()
+
+    def training(lift: Tensor) -> Training:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            probe = PairProbe(Given(mean, lift), outputs=len(offset)).to(features.device)
+        probe.offset.copy_(offset)
+        loss = _loss(probe, features, targets, groups, shape, torch.Generator().set_state(state))
+        return Training(probe, loss, judged and (lambda: judged(probe)), steps=steps, rate=rate, snapshots=SNAPSHOTS)
+
+    return best([training(lift) for lift in lifts])
+
+
+def _loss(
+    probe: PairProbe, features: Tensor, targets: Targets, groups: list[Tensor], shape: tuple[int, int], generator: torch.Generator
+) -> Callable[[], Tensor]:
+    """The squared error on all ordered pairs among (views, objects) drawn frames."""
+    views, objects = shape
     first, second = (~torch.eye(views, dtype=torch.bool)).nonzero(as_tuple=True)
-    probe.offset.copy_(sample.mean(0))
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=rate, weight_decay=1e-2, fused=True)
-    warm = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda t: min(1.0, (t + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, t / steps)))
-    )
-    keep = _Keep(probe, features, targets, judges, generator)
-    with torch.enable_grad():
-        for step in range(steps):
-            if step % max(1, steps // SNAPSHOTS) == 0:
-                keep.look()
-            chosen = torch.randint(len(groups), (objects,), generator=generator).tolist()
-            index = torch.stack([groups[i][torch.randperm(len(groups[i]), generator=generator)[:views]] for i in chosen])
-            source, target = probe.frames(features[index.flatten()])
-            source, target = source.unflatten(0, index.shape), target.unflatten(0, index.shape)
-            output = probe.pairs(source[:, first], target[:, second])
-            wanted = targets.numbers(index[:, first], index[:, second]).to(output)
-            loss = (output - wanted).square().sum(-1).mean()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    keep.look()
-    return keep.best().eval().requires_grad_(False)
+
+    def loss() -> Tensor:
+        chosen = torch.randint(len(groups), (objects,), generator=generator).tolist()
+        index = torch.stack([groups[i][torch.randperm(len(groups[i]), generator=generator)[:views]] for i in chosen])
+        source, target = probe.frames(features[index.flatten()])
+        source, target = source.unflatten(0, index.shape), target.unflatten(0, index.shape)
+        output = probe.pairs(source[:, first], target[:, second])
+        return (output - targets.numbers(index[:, first], index[:, second]).to(output)).square().sum(-1).mean()
+
+    return loss
 
 
-class _Keep:
-    """Keeps the weights that have the smallest squared error on the judging objects; without judges the last ones."""
-
-    def __init__(self, probe: PairProbe, features: Tensor, targets: Targets, judges: list[Tensor], generator: torch.Generator):
-        self.probe, self.lowest, self.weights = probe, math.inf, None
-        self.pairs = _draw_pairs(judges, 32, generator) if judges else None
-        if self.pairs is not None:
-            index, place = torch.unique(torch.cat(self.pairs), return_inverse=True)
-            self.features, self.place = features[index], place.split(len(self.pairs[0]))
-            self.wanted = targets.numbers(*self.pairs).float()
-
-    def look(self) -> None:
-        """Judge the probe as it is now."""
-        if self.pairs is None:
-            return
-        error = float((self.probe.predict(self.features, *self.place) - self.wanted).square().mean())
-        if error < self.lowest:
-            self.lowest = error
-            self.weights = {name: value.clone() for name, value in self.probe.state_dict().items()}
-
-    def best(self) -> PairProbe:
-        """The probe with the best weights."""
-        if self.weights is not None:
-            self.probe.load_state_dict(self.weights)
-        return self.probe
+def _judging(
+    features: Tensor, targets: Targets, judges: list[Tensor], generator: torch.Generator
+) -> Callable[[PairProbe], float]:
+    """The mean squared error of a probe on pairs of frames of the judging objects."""
+    pairs = _draw_pairs(judges, 32, generator)
+    index, place = torch.unique(torch.cat(pairs), return_inverse=True)
+    rows, places, wanted = features[index], place.split(len(pairs[0])), targets.numbers(*pairs).float()
+    return lambda probe: float((probe.predict(rows, *places) - wanted).square().mean())
 
 
 def _draw_pairs(groups: list[Tensor], per_object: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

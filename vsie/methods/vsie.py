@@ -22,7 +22,6 @@ from torch import Tensor
 from vsie.methods.base import Method
 from vsie.objectives import EquivarianceContrast, EquivarianceError, Invariance, ObjectContrast, WithinObjectShare
 
-
 LEAST_SHARE = 1e-3  # a share well below it is not charged further
 
 
