@@ -1,7 +1,7 @@
 """Probes that are learned by gradient descent: how one is trained, and which of several is kept.
 
 Notable: what a probe is given matters more than how long it learns (`moments.conditioning`). `best` therefore starts one probe
-per way to give it the latents, lets all of them learn for a quarter of the steps, and goes on with the one that judges like
+per way to give it the latents, lets all of them learn for an eighth of the steps, and goes on with the one that judges like
 best. The judges are train objects that no probe is fitted to; they choose among snapshots of it too.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-TRIAL = 4  # of the steps, one part is for finding out which probe to go on with
+TRIAL = 8  # of the steps, one part is for finding out which probe to go on with
 
 
 class Given(nn.Module):
