@@ -53,6 +53,15 @@ def test_what_a_faint_direction_tells_is_found(faint):
     assert linear[0] > 0.95 and linear[1] < 0.1 and mlp.min() > 0.8
 
 
+def test_a_latent_that_is_one_point_tells_nothing_and_breaks_nothing():
+    point, wanted = torch.full((200, 4), 2.0), torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    assert len(conditioning(point)) == 2
+    objects = torch.arange(200).numpy() // 10
+    rows = Rows(point, point)
+    for predicted in (linear_prediction(rows, wanted), mlp_prediction(rows, wanted, objects, steps=20)):
+        assert predicted.isfinite().all() and predicted.std(0).max() < 1e-3
+
+
 def lines(*slopes: float, judged: bool = True) -> list[Training]:
     """Probes y = w s x of which the slope s says how fast they learn y = 3 x."""
     trainings = []

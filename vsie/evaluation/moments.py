@@ -87,21 +87,22 @@ def whitening(covariance: Tensor) -> Tensor:
     return directions[:, keep] / variances[keep].sqrt()
 
 
-def conditioning(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def conditioning(rows: Tensor) -> tuple[Tensor, ...]:
     """Two views of rows (N, d) for a probe: their mean (d,), and maps (d, d + r) and (d, r) of centred rows, float32.
 
     The first gives every dimension unit variance, and every principal direction a small one besides; the second gives every
     principal direction unit variance. With unit dimensions alone a latent that has nearly all of its variance along a few
     directions hides what it knows in the others: a probe that learns by gradient descent finds the less, the worse the latent is
     conditioned. With the second alone, noise is as loud as what is told, which costs where the latent is well conditioned. So
-    probes try both, and train objects choose.
+    probes try both, and train objects choose. Of rows that are all one point there is no second.
     """
     moments = Moments.of(rows[:: -(-len(rows) // CONDITIONED)])
     mean, std = moments.mean_x, moments.xx.diagonal().clamp_min(0).sqrt()
     alive = (std > 1e-5 * mean.abs()) & (std > 1e-5 * std.max())
     scale = torch.where(alive, 1 / std.clamp_min(1e-300), torch.zeros_like(std))
     white = whitening(moments.xx)
-    return mean.float(), torch.cat([scale.diag(), BESIDE * white], 1).float(), white.float()
+    beside = torch.cat([scale.diag(), BESIDE * white], 1)
+    return tuple(part.float() for part in ((mean, beside, white) if white.shape[1] else (mean, beside)))
 
 
 def effective_rank(covariance: Tensor) -> float:
