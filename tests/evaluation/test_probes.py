@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vsie.evaluation.audit import Rows, linear_prediction, mlp_prediction
-from vsie.evaluation.moments import BESIDE, conditioning, whitening
+from vsie.evaluation.moments import BESIDE, conditioning
 from vsie.evaluation.probes import Given, Training, best
 
 
@@ -21,26 +21,28 @@ def ill(count: int, seed: int, faint: float) -> tuple[torch.Tensor, torch.Tensor
     return (own * scale) @ mix, wanted
 
 
-def test_whitening_gives_unit_variance_and_leaves_rounding_out():
+def test_conditioning_lifts_faint_directions_and_leaves_rounding_out():
     x, _ = ill(4000, 1, faint=0.01)
     x[:, 5] = x[:, 6]  # 15 directions are left
-    covariance = torch.cov(x.double().mT)
-    white = whitening(covariance)
-    assert white.shape == (16, 15)
-    torch.testing.assert_close(white.mT @ covariance @ white, torch.eye(15, dtype=torch.float64), atol=1e-6, rtol=0)
-    assert whitening(torch.zeros(3, 3, dtype=torch.float64)).shape == (3, 0)
-
-
-def test_conditioning_gives_dimensions_and_directions_whatever_the_unit():
-    x, _ = ill(4000, 1, faint=0.1)
-    x = torch.cat([x, torch.full((4000, 1), 3.0)], 1)
+    x = torch.cat([x, torch.full((4000, 1), 3.0)], 1)  # and a dead dimension
     mean, beside, white = conditioning(x)
-    assert beside.shape == (17, 17 + 16) and white.shape == (17, 16)
-    given = Given(mean, beside)(x).std(0)
-    torch.testing.assert_close(given, torch.tensor([1.0] * 16 + [0.0] + [BESIDE] * 16), atol=2e-3, rtol=0)
-    torch.testing.assert_close(Given(mean, white)(x).std(0), torch.ones(16), atol=2e-3, rtol=0)
-    again = Given(*conditioning(1000 * x)[:2])(1000 * x).abs()
-    torch.testing.assert_close(again, Given(mean, beside)(x).abs(), atol=2e-3, rtol=1e-2)
+    assert beside.shape == (17, 17) and white.shape == (17, 15)
+    torch.testing.assert_close(torch.cov(Given(mean, white)(x).mT), torch.eye(15), atol=1e-2, rtol=0)
+    alive = x[:, :16]
+    variances, directions = torch.linalg.eigh(torch.corrcoef(alive.double().mT))
+    given = Given(mean, beside)(x)
+    assert given[:, 16].abs().max() == 0
+    found = torch.cov((given[:, :16].double() @ directions[:, 1:]).mT)
+    torch.testing.assert_close(found, torch.diag(variances[1:] + BESIDE**2), atol=1e-2, rtol=0)
+
+
+def test_what_probes_are_given_does_not_depend_on_the_unit():
+    x, _ = ill(4000, 1, faint=0.1)
+    unit = torch.logspace(-2, 2, 16)
+    for which in (1, 2):
+        (mean, *maps), (other, *others) = conditioning(x), conditioning(x * unit)
+        one, two = Given(mean, maps[which - 1])(x), Given(other, others[which - 1])(x * unit)
+        torch.testing.assert_close(one @ one.mT, two @ two.mT, atol=2e-2, rtol=1e-2)  # up to a sign of each direction
 
 
 @pytest.mark.parametrize("faint", [1.0, 0.003])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 CHUNK = 8192
 FAINTEST = 1e-6  # of the strongest direction's variance; less is what rounding leaves of a network that computes in bfloat16
-BESIDE = 0.3  # standard deviation of principal directions beside unit dimensions
+BESIDE = 0.3  # least standard deviation of a principal direction, beside unit dimensions
 CONDITIONED = 65_536  # rows are enough to know how they vary
 MINIMUM_RANK = 2.0  # a representation with fewer directions is collapsed: a score of it would say nothing
 
@@ -80,29 +80,26 @@ class Moments:
         return self._sums[which] / self.count - torch.outer(*means)
 
 
-def whitening(covariance: Tensor) -> Tensor:
-    """Principal directions (d, r), faint ones left out, that give rows of this covariance (d, d) unit variance along each."""
-    variances, directions = torch.linalg.eigh(covariance)
-    keep = variances > FAINTEST * variances.max().clamp_min(1e-300)
-    return directions[:, keep] / variances[keep].sqrt()
-
-
 def conditioning(rows: Tensor) -> tuple[Tensor, ...]:
-    """Two views of rows (N, d) for a probe: their mean (d,), and maps (d, d + r) and (d, r) of centred rows, float32.
+    """Two views of rows (N, d) for a probe: their mean (d,), and maps (d, d) and (d, r) of centred rows, float32.
 
-    The first gives every dimension unit variance, and every principal direction a small one besides; the second gives every
-    principal direction unit variance. With unit dimensions alone a latent that has nearly all of its variance along a few
-    directions hides what it knows in the others: a probe that learns by gradient descent finds the less, the worse the latent is
-    conditioned. With the second alone, noise is as loud as what is told, which costs where the latent is well conditioned. So
-    probes try both, and train objects choose. Of rows that are all one point there is no second.
+    Both start from dimensions of unit variance. The first raises the variance v along each of their principal directions to
+    v + BESIDE^2; the second makes it 1, and leaves out the directions that rounding could have made. With unit dimensions alone
+    a latent that has nearly all of its variance along a few directions hides what it knows in the others: a probe that learns by
+    gradient descent finds the less, the worse the latent is conditioned. With the second alone, noise is as loud as what is told,
+    which costs where the latent is well conditioned. So probes try both, and train objects choose. Of rows that are all one
+    point there is no second.
     """
     moments = Moments.of(rows[:: -(-len(rows) // CONDITIONED)])
     mean, std = moments.mean_x, moments.xx.diagonal().clamp_min(0).sqrt()
     alive = (std > 1e-5 * mean.abs()) & (std > 1e-5 * std.max())
     scale = torch.where(alive, 1 / std.clamp_min(1e-300), torch.zeros_like(std))
-    white = whitening(moments.xx)
-    beside = torch.cat([scale.diag(), BESIDE * white], 1)
-    return tuple(part.float() for part in ((mean, beside, white) if white.shape[1] else (mean, beside)))
+    variances, directions = torch.linalg.eigh(moments.xx * scale[:, None] * scale)
+    keep = variances > FAINTEST * variances.max().clamp_min(1e-300)
+    variances, directions = variances[keep], directions[:, keep]
+    lifted = (directions * ((1 + BESIDE**2 / variances).sqrt() - 1)) @ directions.mT
+    maps = [scale.diag() + scale[:, None] * lifted, scale[:, None] * directions / variances.sqrt()]
+    return tuple(part.float() for part in (mean, *maps[: 2 if len(variances) else 1]))
 
 
 def effective_rank(covariance: Tensor) -> float:
