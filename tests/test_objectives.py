@@ -60,6 +60,19 @@ def test_equivariance_contrast_wins_nothing_by_predicting_no_change(views):
     assert objectives.EquivarianceContrast()(ignorant, views).item() > math.log(3)
 
 
+def test_what_the_contrast_has_learned_is_nothing_for_a_guess_and_all_for_a_prophet(views):
+    contrast, unit = objectives.EquivarianceContrast(temperature=0.01), torch.nn.functional.normalize(views, dim=-1)
+    told = contrast(unit[:, None].expand(-1, 4, -1, -1), views)
+    assert contrast.learned(told, views).item() > 0.99
+    assert contrast.learned(torch.tensor(math.log(3)), views).item() == pytest.approx(0, abs=1e-6)
+    assert contrast.learned(torch.tensor(5.0), views).item() == 0
+    assert contrast.learned(torch.tensor(math.log(3) / 4), views).item() == pytest.approx(0.75)
+    trust = torch.rand(5, 4, 4)
+    assert contrast.learned(torch.tensor(math.log(3) / 4), views, trust).item() == pytest.approx(0.75, abs=1e-5)
+    nobody = torch.zeros(5, 4, 4)  # nothing is known of any motion: nothing is learned, though there is no error either
+    assert contrast.learned(contrast(torch.randn(5, 4, 4, 6), views, nobody), views, nobody).item() == 0
+
+
 def test_equivariance_contrast_has_finite_gradients(views):
     views.requires_grad_()
     objectives.EquivarianceContrast()(views[:, None].expand(-1, 4, -1, -1), views).backward()

@@ -10,10 +10,12 @@ of a pair can be believed, 0 where nothing is known of it. Their mean over pairs
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from vsie.distributed import gather, rank, world_size
+from vsie.distributed import gather, mean, rank, world_size
 
 
 def variance_within(views: Tensor) -> Tensor:
@@ -103,6 +105,16 @@ class EquivarianceContrast(nn.Module):
         positive = similarity.diagonal(dim1=2, dim2=3).masked_fill(diagonal, 0)  # [B, source, target]
         error = similarity.logsumexp(-1) - positive  # a view does not predict itself: its diagonal is left out below
         return _mean_off_diagonal(error, trust)
+
+    @staticmethod
+    def learned(error: Tensor, views: Tensor, trust: Tensor | None = None) -> Tensor:
+        """How far an error among views (B, N, d) is below that of a guess: 0 a guess, 1 no error; a scalar without gradient.
+
+        The same in all processes. 0 where no motion is trusted.
+        """
+        objects, count, _ = views.shape
+        guess = _mean_off_diagonal(error.detach().new_full((objects, count, count), math.log(count - 1)), trust)
+        return (mean(guess - error) / math.log(count - 1)).clamp(0, 1)
 
 
 class SteeredContrast(nn.Module):

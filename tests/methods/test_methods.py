@@ -92,9 +92,17 @@ def test_sie_puts_every_view_of_an_object_into_one_pair():
     assert (latents.grad.abs().sum(-1) > 0).all()
 
 
-def test_vsie_charges_the_representation_with_its_leak_and_not_the_embedding():
+@pytest.fixture
+def charging(monkeypatch):
+    """vsie where the contrast among views is learned."""
     torch.manual_seed(0)
     method = build_method(config("vsie"))
+    monkeypatch.setattr(method.contrast, "learned", lambda *_: torch.tensor(1.0))
+    return method
+
+
+def test_vsie_charges_the_representation_with_its_leak_and_not_the_embedding(charging):
+    method = charging
     objects = torch.randn(20, 1, 32).expand(-1, 4, -1).clone()
     objects[..., 16:] = torch.randn(20, 4, 16)  # only the equivariant part moves
     assert method.terms(objects, random_poses(20, 4))["leak"].item() < 1e-3
@@ -103,10 +111,9 @@ def test_vsie_charges_the_representation_with_its_leak_and_not_the_embedding():
     assert 0.01 < share < 0.2
 
 
-def test_vsie_charges_half_of_a_leak_as_much_whatever_is_left_of_it():
+def test_vsie_charges_half_of_a_leak_as_much_whatever_is_left_of_it(charging):
     """Half of the motion is a quarter of its share: the charge falls by about as much each time, not by a quarter of itself."""
-    torch.manual_seed(0)
-    method = build_method(config("vsie"))
+    method = charging
     objects = torch.randn(20, 1, 32).expand(-1, 4, -1).clone()
     moved = torch.randn(20, 4, 16)
     first, second, third = (
@@ -114,6 +121,19 @@ def test_vsie_charges_half_of_a_leak_as_much_whatever_is_left_of_it():
         for scale in (0.4, 0.2, 0.1)
     )
     assert first - second == pytest.approx(second - third, rel=0.2) and second - third > 1
+
+
+def test_vsie_charges_a_leak_as_far_as_the_contrast_among_views_is_learned(charging, monkeypatch):
+    """And by that the charge reaches nothing but the invariant part: the share of what is learned has no gradient."""
+    latents, poses = torch.randn(20, 4, 32, requires_grad=True), random_poses(20, 4)
+    full = charging.terms(latents, poses)["leak"]
+    monkeypatch.undo()
+    monkeypatch.setattr(charging.contrast, "forward", lambda *_: torch.tensor(0.3))
+    assert charging.terms(latents, poses)["leak"].item() == pytest.approx((1 - 0.3 / math.log(3)) * full.item(), rel=1e-5)
+    monkeypatch.setattr(charging.contrast, "learned", lambda *_: torch.tensor(0.25))
+    leak = charging.terms(latents, poses)["leak"]
+    leak.backward()
+    assert leak.item() == pytest.approx(full.item() / 4, rel=1e-5) and latents.grad[..., 16:].abs().max() == 0
 
 
 def test_centred_conditioning_has_no_constant_direction_and_unit_length():

@@ -195,8 +195,8 @@ def evaluate(
             scripts leave BatchNorm in train mode there (and `train` was encoded so too): the frames of `released.validation`.
         seed: Of probes, pairs and resamples.
         frame: ``body`` or ``camera``, of all deltas.
-        probe_steps: Optimiser steps of each pair probe; fewer for a quick look only. None: `pose.STEPS`, and fewer where there are
-            so few train objects that more change nothing (`STEPS_PER_OBJECT`).
+        probe_steps: Optimiser steps of each pair probe; fewer for a quick look only. None: `pose.STEPS`, and fewer where so few
+            objects are there to train on that more steps change nothing (`STEPS_PER_OBJECT`).
         epochs: Of the released probes; fewer for a quick look only.
         summary: `Method.summarise`, for the protocol ``aggregate``; None for the mean of the invariant part.
         device: Where the probes of the 3DIEBench line are trained and its retrieval is computed.

@@ -9,7 +9,9 @@ What differs from SIE (each measured, see the README's ablations):
 * the equivariance term is contrast among the views of the same object (`EquivarianceContrast`);
 * the invariant *representation*, before its projector, is charged with its within-object share of variance: that, and
   not the invariance of an embedding, takes the pose out of it. The charge is on the share's logarithm, so it asks for half of
-  what is left with the same force however little that is, and weighs little at first, when the share says nothing yet.
+  what is left with the same force however little that is; and it counts as much as the equivariant part has learned to follow
+  the motion. Before that it would keep pose out of the features that both parts stand on, and none would ever be learned
+  where a view changes little but by motion (clips of one light and colour).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class VSIE(Method):
     Args:
         invariant_share: Share of the latent that is invariant.
         weights: Of ``invariance``, ``identity`` (contrast between objects), ``equivariance`` (contrast among views),
-            ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak`` (log(1 + share / 0.001)).
+            ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak``: log(1 + share / 0.001),
+            times the part of the contrast among views that is learned, 0 to 1.
         temperature: Of the contrast among views.
         identity_temperature: Of the contrast between objects.
     """
@@ -52,12 +55,14 @@ class VSIE(Method):
         invariant, equivariant = self.invariant_projector(representation), self.equivariant_projector(equivariant)
         predicted = self.predict(equivariant, poses)
         variance, covariance = self.anti_collapse(invariant, equivariant)
+        contrast = self.contrast(predicted, equivariant, trust)
+        learned = self.contrast.learned(contrast, equivariant, trust)
         return {
             "invariance": self.invariance(invariant),
             "identity": self.identity(invariant),
-            "equivariance": self.contrast(predicted, equivariant, trust),
+            "equivariance": contrast,
             "equivariance_error": self.error(predicted, equivariant, trust),
             "variance": variance,
             "covariance": covariance,
-            "leak": torch.log1p(self.leak(representation) / LEAST_SHARE),
+            "leak": learned * torch.log1p(self.leak(representation) / LEAST_SHARE),
         }
