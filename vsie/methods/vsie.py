@@ -9,7 +9,7 @@ What differs from SIE (each measured, see the README's ablations):
 * the equivariance term is contrast among the views of the same object (`EquivarianceContrast`);
 * the invariant *representation*, before its projector, is charged with its within-object share of variance: that, and
   not the invariance of an embedding, takes the pose out of it. The charge is on the share's logarithm, so it asks for half of
-  what is left with the same force however little that is; and it counts as much as the equivariant part has learned to follow
+  what is left with the same force, down to about a hundredth; and it counts as much as the equivariant part has learned to follow
   the motion. Before that it would keep pose out of the features that both parts stand on, and none would ever be learned
   where a view changes little but by motion (clips of one light and colour).
 """
@@ -24,7 +24,7 @@ from torch import Tensor
 from vsie.methods.base import Method
 from vsie.objectives import EquivarianceContrast, EquivarianceError, Invariance, ObjectContrast, WithinObjectShare
 
-LEAST_SHARE = 1e-3  # a share well below it is not charged further
+LEAST_SHARE = 0.01  # a share well below it is not charged further
 
 
 class VSIE(Method):
@@ -33,7 +33,7 @@ class VSIE(Method):
     Args:
         invariant_share: Share of the latent that is invariant.
         weights: Of ``invariance``, ``identity`` (contrast between objects), ``equivariance`` (contrast among views),
-            ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak``: log(1 + share / 0.001),
+            ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak``: log(1 + share / 0.01),
             times the part of the contrast among views that is learned, 0 to 1.
         temperature: Of the contrast among views.
         identity_temperature: Of the contrast between objects.
