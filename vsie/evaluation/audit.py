@@ -31,7 +31,7 @@ TRAIN_FRAMES = 4000
 TEST_FRAMES = 4000
 FOURIER = 768  # random features of the kernel probe
 PENALTIES = (1e-1, 1e-2, 1e-3)  # of the kernel probe's ridge, chosen on a tenth of the train objects
-PAIR_STEPS = 400  # at 100 the probe on a wide latent is far from done, and a leak relative to it looks larger than it is
+PAIR_STEPS = 400  # with a third of it the probe on a wide latent is far from done: a leak relative to it looks too large
 MLP_STEPS = 300
 PAIRS_PER_OBJECT = 24
 
