@@ -33,6 +33,18 @@ def test_training_curves(tmp_path):
     drawn(figures.training_curves(file, tmp_path / "curves.png"))
 
 
+@pytest.mark.parametrize("least, scale", [(0.0, "log"), (-1.0, "linear")])
+def test_a_term_that_is_nothing_at_first_leaves_the_others_to_be_seen(tmp_path, monkeypatch, least, scale):
+    file, kept = tmp_path / "log.csv", []
+    rows = [f"{s},{100 / (s + 1)},{least if s < 60 else 0.5}" for s in range(120)]
+    file.write_text("\n".join(["step,loss,term/leak", *rows]))
+    monkeypatch.setattr(figures, "_save", lambda figure, out: kept.append(figure))
+    figures.training_curves(file, tmp_path / "curves.png")
+    assert kept[0].axes[0].get_yscale() == scale
+    if scale == "log":
+        assert kept[0].axes[0].get_ylim()[0] >= 1e-3
+
+
 def test_bad_logs_are_named(tmp_path):
     file = tmp_path / "log.csv"
     with pytest.raises(FileNotFoundError, match="log.csv"):

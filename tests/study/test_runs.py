@@ -210,6 +210,17 @@ def test_lists_of_overrides_need_no_quotes(tools):
     assert with_lists(written[3:]) == ["take=[]"] and with_lists(["out='a,b'"]) == ["out='a,b'"]
 
 
+def test_who_was_judged_by_other_measures_is_judged_again(tmp_path, monkeypatch):
+    (tmp_path / checkpoint.FILES[0]).write_bytes(b"weights")
+    monkeypatch.setattr(checkpoint, "locate", lambda run: run)
+    for name in ("metrics.json", "samples.npz"):
+        (tmp_path / name).touch()
+    (tmp_path / runs.STAMP).write_text(json.dumps(runs.identity(tmp_path, ["pose", "ladder"], None)))
+    assert runs.judged(tmp_path, ["pose"], None) and not runs.judged(tmp_path, ["pose", "dci"], None)
+    monkeypatch.setattr(suite, "VERSION", suite.VERSION + 1)
+    assert not runs.judged(tmp_path, ["pose"], None)
+
+
 @pytest.mark.slow
 def test_the_tool_at_toy_size_end_to_end(tools, tmp_path):
     tiny = ["data.render.objects=40", "data.render.size=32", "data.render.frames=6", "data.spacing=[1,2]", "trainer.batch=16"]

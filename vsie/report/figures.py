@@ -95,7 +95,7 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
     """Loss terms, online probes and collapse alarms over the steps, from a CSV ``step,...``.
 
     Columns ``<group>/<measure>/<part>`` share a panel per measure, coloured by part; the loss and its terms share one on a
-    logarithmic scale where all of them are positive. Speeds and learning rates are left out.
+    logarithmic scale where none of them is negative. Speeds and learning rates are left out.
     """
     columns = read_curves(file)
     step = columns.pop("step")
@@ -118,8 +118,10 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
             dash = "-" if number < len(COLOURS) else "--"
             axes.plot(step, _smooth(values), dash, color=colour, linewidth=line, label=label.replace("_", " "))
         everything = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
-        if title == "loss and terms" and (everything > 0).all() and everything.max() > 20 * everything.min():
-            axes.set_yscale("log")
+        positive = everything[everything > 0]
+        if title == "loss and terms" and (everything >= 0).all() and positive.max(initial=0) > 20 * positive.min(initial=np.inf):
+            axes.set_yscale("log", nonpositive="mask")
+            axes.set_ylim(bottom=max(positive.min(), 1e-5 * positive.max()))  # a term that is 0 at first grows from anywhere
         axes.margins(y=0.12)
         _plain(axes)
         axes.set_title(TITLES.get(title, title), fontsize=10, color=INK, loc="left")

@@ -177,9 +177,10 @@ def link(source: Path, folder: Path) -> None:
 
 
 def identity(run: Path, protocol: Sequence[str], data: str | None) -> dict[str, Any]:
-    """What an evaluation is of: the weights, the questions, the clips where these are not the run's own."""
+    """What an evaluation is of: the weights, the questions, how they are asked, the clips where these are not the run's own."""
     weights = checkpoint.locate(run) / checkpoint.FILES[0]
-    return {"weights": hashlib.sha256(weights.read_bytes()).hexdigest(), "protocol": sorted(protocol), "data": data}
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return {"weights": found, "protocol": sorted(protocol), "measures": suite.VERSION, "data": data}
 
 
 def judged(run: Path, protocol: Sequence[str], data: str | None) -> bool:
@@ -188,7 +189,9 @@ def judged(run: Path, protocol: Sequence[str], data: str | None) -> bool:
     if not file.is_file() or not (run / "metrics.json").is_file() or not (run / "samples.npz").is_file():
         return False
     found, wanted = json.loads(file.read_text(encoding="utf-8")), identity(run, protocol, data)
-    return set(wanted["protocol"]) <= set(found["protocol"]) and all(found[key] == wanted[key] for key in ("weights", "data"))
+    return set(wanted["protocol"]) <= set(found["protocol"]) and all(
+        found.get(key) == wanted[key] for key in ("weights", "measures", "data")
+    )
 
 
 def unlike(cell: Cell, plan: Cell) -> list[str]:
