@@ -72,9 +72,9 @@ def locate(run: Path, *, missing_ok: bool = False) -> Path | None:
     raise FileNotFoundError(f"{run} holds no checkpoint: expected {FOLDER}/{{{','.join(FILES)}}} in it")
 
 
-def read_config(run: Path) -> dict[str, Any]:
-    """The config that a run's checkpoint was made with."""
-    folder = locate(run)
+def read_config(run: Path, *, weights: bool = True) -> dict[str, Any]:
+    """The config that a run's checkpoint was made with; without `weights` that in the folder itself."""
+    folder = locate(run) if weights else Path(run)
     config = yaml.safe_load((folder / FILES[1]).read_text(encoding="utf-8"))
     if not isinstance(config, dict) or not {"encoder", "method", "conditioning", "predictor"} <= config.keys():
         raise ValueError(f"{folder / FILES[1]} is not the config of a vsie run")

@@ -285,6 +285,7 @@ class StudyConfig:
     threads: int | None = None
     protocol: list[str] | None = None
     data: str | None = None
+    keep: str | None = None
     overrides: list[str] = field(default_factory=list)
     grid: GridConfig = field(default_factory=GridConfig)
 

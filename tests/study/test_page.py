@@ -157,6 +157,24 @@ def test_the_improvement_is_the_difference_that_was_made(page):
     assert leak.value(rows["clips"][0]) == pytest.approx(0.02, abs=0.02)  # the strongest probe's
 
 
+def test_the_share_of_a_gain_that_is_kept(tmp_path):
+    """Of 50 degrees below the floor one row keeps 45, or nine tenths; which floor stands there is the measure's own."""
+    done = [judged(tmp_path, "clips", seed, frames=2, drift=7.6) for seed in range(3)]
+    done += [judged(tmp_path, "guessed", seed, frames=2, drift=12.6) for seed in range(3)]
+    done += [judged(tmp_path, "elsewhere", seed, frames=2, drift=7.6, clips="b") for seed in range(3)]
+    rows = {name: [verdicts.read(name, folder) for row, _, folder in done if row == name] for name in ("clips", "guessed")}
+    (drift,) = [measure for measure in verdicts.measures() if measure.key == "tracking/inversion/drift_deg"]
+    found = verdicts.kept(drift, rows["guessed"], rows["clips"])
+    own, whole = (np.median([run.metric(drift.key) for run in rows[name]]) for name in ("guessed", "clips"))
+    assert found.value == pytest.approx((57.6 - own) / (57.6 - whole), abs=0.005)
+    assert 0.88 < found.low < found.value < found.high < 0.93
+    write(done, GRID, tmp_path)
+    text = (tmp_path / "page.md").read_text()
+    said = next(line for line in text.splitlines() if line.startswith("* (c) `guessed` keeps of what `clips` gains"))
+    assert f"tracking drift at the last frame, predictor inverted {found.value:.0%} (" in said
+    assert "| guessed |\n" in text and "| guessed | elsewhere |\n|---|---:|---:|\n| tracking" not in text  # of other clips
+
+
 def test_the_learned_part_wins_where_the_erasers_leave_pose(page):
     found = json.loads((page[0] / "study.json").read_text())
     for name, others in (("clips", 6), ("longer", 5)):  # longer lacks one eraser: nothing breaks

@@ -14,11 +14,12 @@ import pytest
 import torch
 import yaml
 
+from tests.study import test_page
 from tests.study.test_page import judged as made
 from tests.test_config import run as run_tool
 from vsie import checkpoint
 from vsie.config import CONFIGS, compose, to_plain
-from vsie.evaluation import suite
+from vsie.evaluation import paired, suite
 from vsie.model import build_method
 from vsie.schemas import GridConfig
 from vsie.study import runs
@@ -126,6 +127,41 @@ def test_taken_runs_are_only_read(tmp_path, monkeypatch):
     own = trained(tmp_path / "own")
     with pytest.raises(FileExistsError, match="holds a run of its own"):
         runs.link(source, own)
+
+
+def with_more(*arguments, **options):
+    """A judged run with outcomes that no page shows."""
+    row, seed, folder = test_page.judged(*arguments, **options)
+    samples, clips = paired.load(folder / "samples.npz")
+    samples["tracking/probe/pair_median_deg"] = paired.of_items("median", torch.rand(50000).numpy(), torch.arange(50000).numpy())
+    paired.save(folder / "samples.npz", samples, clips=clips)
+    return row, seed, folder
+
+
+def test_what_was_found_is_kept_without_weights_and_taken_from_there(tmp_path, monkeypatch):
+    """The page of what was kept is the page of the runs; what was not asked then cannot be asked now, and says so."""
+    tools = Tools(monkeypatch)
+    monkeypatch.setitem(globals(), "made", with_more)
+    runs.study(**options(tmp_path / "s", kept=tmp_path / "found"))
+    for folder in (tmp_path / "found").iterdir():
+        assert {file.name for file in folder.iterdir()} == set(runs.FOUND)
+        kept, whole = (place / folder.name / "samples.npz" for place in (tmp_path / "found", tmp_path / "s" / "runs"))
+        assert kept.stat().st_size < whole.stat().st_size - 100_000
+    assert len(list((tmp_path / "found").iterdir())) == 4
+    tools.calls.clear()
+    take = [f"{row}={tmp_path}/found/{row}-*" for row in GRID.rows]
+    runs.study(**options(tmp_path / "other", take=take, train=False))
+    assert tools.calls == []
+    for name in ("page.md", "study.json"):
+        assert (tmp_path / "other" / name).read_text() == (tmp_path / "s" / name).read_text()
+    runs.study(**options(tmp_path / "third", take=[f"clips={tmp_path}/s/runs/clips-*"], rows=["clips"], train=False))
+    assert tools.calls == []  # a study's own runs, with weights, are not judged again either
+    with pytest.raises(ValueError, match="found/stills-0 holds what was found of a run, .*: it was asked cleaned, leakage"):
+        runs.study(**options(tmp_path / "fourth", take=take, train=False, protocol=["seis"]))
+    runs.study(**options(tmp_path / "s", kept=tmp_path / "found"))  # over what was kept before
+    (tmp_path / "found" / "clips-0" / runs.STAMP).unlink()
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        runs.study(**options(tmp_path / "fifth", take=take, train=False))
 
 
 def test_what_cannot_be_planned_or_taken_is_named(tmp_path):

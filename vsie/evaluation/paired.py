@@ -142,12 +142,16 @@ class Worst:
 
 @dataclass(frozen=True)
 class Relative:
-    """(own - floor) / (whole - floor), a share of what `whole` knows; NaN where `whole` is less than `least` above the floor."""
+    """(own - floor) / (whole - floor), a share of what `whole` knows; NaN where `whole` is less than `least` above the floor.
+
+    Where less is better (`higher` False) above the floor means below it.
+    """
 
     own: Quantity
     whole: Quantity
     floor: float
     least: float = 0.02
+    higher: bool = True
 
     @property
     def names(self) -> np.ndarray:
@@ -157,13 +161,16 @@ class Relative:
     @property
     def value(self) -> float:
         """The share."""
-        above = self.whole.value - self.floor
-        return (self.own.value - self.floor) / above if above >= self.least else math.nan
+        above = self._above(self.whole.value)
+        return self._above(self.own.value) / above if above >= self.least else math.nan
 
     def replicates(self, counts: np.ndarray) -> np.ndarray:
         """The same (R,) in resamples (R, objects)."""
-        above = self.whole.replicates(counts) - self.floor
-        return (self.own.replicates(counts) - self.floor) / np.where(above >= self.least, above, np.nan)
+        above = self._above(self.whole.replicates(counts))
+        return self._above(self.own.replicates(counts)) / np.where(above >= self.least, above, np.nan)
+
+    def _above(self, value):
+        return value - self.floor if self.higher else self.floor - value
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from vsie.study.verdicts import (
     duels,
     erasing,
     front,
+    kept,
     measures,
     points,
     read,
@@ -46,6 +47,7 @@ from vsie.study.verdicts import (
 )
 
 BOTH = ("leakage", "all")
+GAINED = ("pose", "steering", "tracking")  # of what a gain over the floor has a meaning
 Found = Mapping[Measure, Mapping[str, Estimate]]  # how much better rows are than the reference, by measure
 Duels = Mapping[str, tuple[Estimate, Estimate, str]]
 
@@ -220,6 +222,21 @@ def _plane_table(
     return Table(header, lines, "Pose left and class: mean over seeds (95 % interval); the others: medians over seeds.")
 
 
+def kept_table(rows: Rows, reference: str) -> Table | None:
+    """Of every row that was judged as the reference was: the share it keeps of what that gains over the floor."""
+    names = [name for name in rows if name != reference]
+    chosen = [measure for measure in measures() if measure.group in GAINED and measure.main]
+    found = {measure: {name: kept(measure, rows[name], rows[reference]) for name in names} for measure in chosen}
+    names = [name for name in names if any(own[name] for own in found.values())]
+    lines = [
+        [measure.words, *(f"{e.value:.0%} ({e.low:.0%} to {e.high:.0%})" if (e := own[name]) else "-" for name in names)]
+        for measure, own in found.items()
+        if any(own.values())
+    ]
+    words = f"Share of the gain of {reference} over the floor that a row keeps (95 % interval over objects and seeds)."
+    return Table(["", *names], lines, words) if lines else None
+
+
 def on_motion(rows: Rows, grid: GridConfig, out: Path) -> tuple[list[Block], list[str]]:
     """Question (c): blocks of the page, and lines for its summary."""
     head = Heading("(c) What does it cost that motion is estimated?")
@@ -231,9 +248,13 @@ def on_motion(rows: Rows, grid: GridConfig, out: Path) -> tuple[list[Block], lis
     if not found:
         return [head, f"Not known: no seed of {estimated} was judged on the clips and poses of {known}."], []
     said = summaries(found, [estimated], known)
+    shares, keeps = kept_table(rows, known), []
+    if shares is not None and estimated in shares.header:
+        said_of = [f"{words} {cells[shares.header.index(estimated) - 1]}" for words, *cells in shares.rows]
+        keeps = [f"`{estimated}` keeps of what `{known}` gains over the floor: {'; '.join(said_of)}."]
     picture = _differences(found, out / "motion.png", known)
-    blocks = [head, Lines(said), picture, difference_table(found, [estimated], known)]
-    return blocks, [f"(c) {line}" for line in said if "pose" in line or "tracking" in line]
+    blocks = [head, Lines(keeps + said), picture, *([shares] if shares else []), difference_table(found, [estimated], known)]
+    return blocks, [f"(c) {line}" for line in keeps or said if "pose" in line or "tracking" in line]
 
 
 def runs_table(rows: Rows) -> Table:

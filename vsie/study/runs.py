@@ -2,7 +2,8 @@
 
 A run's place is ``OUT/runs/<row>-<seed>``. One that is there and complete is not trained again, one that has been judged on what
 is asked is not judged again; both are seen from what lies in the folder, so the same command goes on where it was stopped.
-Runs trained elsewhere are taken by links to their files: nothing is ever written to where they are.
+Runs trained elsewhere are taken by links to their files: nothing is ever written to where they are. What was found of judged
+runs can be kept without their weights, a small folder each, and taken from there: a page can be made where nothing was trained.
 
 Notable: every run is trained and judged by the tools themselves, each in a process of its own with its share of the cores: two
 that both take all cores slow each other down by a factor of ten. Data is rendered once, before any of them starts.
@@ -16,12 +17,13 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +33,15 @@ from tqdm import tqdm
 
 from vsie import checkpoint, pipeline
 from vsie.config import CONFIGS, compose, from_plain, to_plain
-from vsie.evaluation import suite
-from vsie.files import write_text
+from vsie.evaluation import paired, suite
+from vsie.files import atomic_path, write_text
 from vsie.schemas import GridConfig, TrainConfig
-from vsie.study import page
+from vsie.study import page, verdicts
 
 TOOLS = CONFIGS.parent / "tools"
 STAMP = "judged.json"
+SAMPLES = "samples.npz"
+FOUND = ("config.yaml", "metrics.json", SAMPLES, STAMP)  # what the page is made of
 LINKED = ("config.yaml", "log.csv", "checkpoint/*", "features/*")
 TAIL = 12  # lines of a failed command's log that are shown
 
@@ -125,7 +129,7 @@ def taken(take: Sequence[str], out: Path) -> list[Cell]:
         if not folders:
             raise FileNotFoundError(f"take: {pattern} matches no folder")
         for source in folders:
-            config = from_plain(checkpoint.read_config(source))
+            config = from_plain(checkpoint.read_config(source, weights=not weightless(source)))
             if (row, config.seed) in cells:
                 other = cells[row, config.seed].source
                 raise ValueError(f"take: {source} and {other} are both {row} with seed {config.seed}")
@@ -152,8 +156,34 @@ def complete(run: Path) -> bool:
     return done >= wanted > 0
 
 
+def weightless(run: Path) -> bool:
+    """Whether a folder holds what was found of a run (`keep`) and not the run itself."""
+    return all((run / name).is_file() for name in FOUND) and checkpoint.locate(run, missing_ok=True) is None
+
+
+def keep(runs: Iterable[Path], folder: Path) -> None:
+    """Copy what was found of judged runs into `folder`, a folder each of some hundred kB, which `taken` reads.
+
+    Outcomes of objects that no measure of the page is made of are left out.
+    """
+    for run in runs:
+        place = folder / run.name
+        if run.resolve() == place.resolve():
+            continue
+        (place / STAMP).unlink(missing_ok=True)  # the last to come: what is half copied is not taken for whole
+        place.mkdir(parents=True, exist_ok=True)
+        samples, clips = paired.load(run / SAMPLES)
+        paired.save(place / SAMPLES, {key: sample for key, sample in samples.items() if verdicts.on_page(key)}, clips=clips)
+        for name in FOUND:
+            if name != SAMPLES:
+                with atomic_path(place / name) as temporary:
+                    shutil.copyfile(run / name, temporary)
+
+
 def link(source: Path, folder: Path) -> None:
     """Let `folder` be the run of `source` by links to its files: what is written there is not written to the source.
+
+    What a study found of the run is linked as well; whether it answers what is asked now, `judged` tells.
 
     Raises:
         FileExistsError: The folder holds a run that is no such link.
@@ -161,9 +191,10 @@ def link(source: Path, folder: Path) -> None:
     held = checkpoint.locate(folder, missing_ok=True) if folder.exists() else None
     if held is not None and not (held / checkpoint.FILES[0]).is_symlink():
         raise FileExistsError(f"{folder} holds a run of its own; give another out=, or leave out take={source}")
-    place = checkpoint.locate(source)
-    files = [file for pattern in LINKED for file in sorted(source.glob(pattern)) if file.is_file()]
-    wanted = {Path(checkpoint.FOLDER) / file.name: file for file in place.iterdir() if file.is_file()}
+    place = None if weightless(source) else checkpoint.locate(source)
+    patterns = (*LINKED, *(FOUND if (source / STAMP).is_file() else ()))
+    files = [file for pattern in patterns for file in sorted(source.glob(pattern)) if file.is_file()]
+    wanted = {Path(checkpoint.FOLDER) / file.name: file for file in place.iterdir() if file.is_file()} if place else {}
     wanted |= {file.relative_to(source): file for file in files if file.parent.name != checkpoint.FOLDER}
     for name, file in wanted.items():
         target = folder / name
@@ -178,20 +209,19 @@ def link(source: Path, folder: Path) -> None:
 
 def identity(run: Path, protocol: Sequence[str], data: str | None) -> dict[str, Any]:
     """What an evaluation is of: the weights, the questions, how they are asked, the clips where these are not the run's own."""
-    weights = checkpoint.locate(run) / checkpoint.FILES[0]
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    weights = None if weightless(run) else checkpoint.locate(run) / checkpoint.FILES[0]
+    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
     return {"weights": found, "protocol": sorted(protocol), "measures": suite.VERSION, "data": data}
 
 
 def judged(run: Path, protocol: Sequence[str], data: str | None) -> bool:
     """Whether a run, as it is, has been asked all of `protocol`."""
     file = run / STAMP
-    if not file.is_file() or not (run / "metrics.json").is_file() or not (run / "samples.npz").is_file():
+    if not file.is_file() or not (run / "metrics.json").is_file() or not (run / SAMPLES).is_file():
         return False
     found, wanted = json.loads(file.read_text(encoding="utf-8")), identity(run, protocol, data)
-    return set(wanted["protocol"]) <= set(found["protocol"]) and all(
-        found.get(key) == wanted[key] for key in ("weights", "measures", "data")
-    )
+    same = ("measures", "data") if weightless(run) else ("weights", "measures", "data")
+    return set(wanted["protocol"]) <= set(found["protocol"]) and all(found.get(key) == wanted[key] for key in same)
 
 
 def unlike(cell: Cell, plan: Cell) -> list[str]:
@@ -330,6 +360,7 @@ def study(
     *, grid: GridConfig | Mapping[str, Any], out: Path | str, rows: Sequence[str] | None = None, seeds: Sequence[int] = (0, 1, 2),
     images: int | None = None, take: Sequence[str] = (), train: bool = True, again: bool = False, jobs: int = 2,
     threads: int | None = None, protocol: Sequence[str] | None = None, data: str | None = None, overrides: Sequence[str] = (),
+    kept: Path | str | None = None,
 ) -> Path:  # fmt: skip
     """Train or take the runs of a grid, judge them, write the page; returns its file.
 
@@ -347,9 +378,11 @@ def study(
         protocol: What every run is asked; None for what the grid says.
         data: A manifest that all runs are judged on.
         overrides: Of `tools/train.py`, for every row.
+        kept: Folder for what was found of every run, without its weights; `take` reads it.
 
     Raises:
-        ValueError, FileNotFoundError, FileExistsError: See `planned`, `taken`, `link`; no run is there.
+        ValueError, FileNotFoundError, FileExistsError: See `planned`, `taken`, `link`; no run is there; a run without weights
+            was not asked what is asked now.
         ChildProcessError: Some run failed; the page about the others has been written.
     """
     grid = grid if isinstance(grid, GridConfig) else GridConfig(**grid)
@@ -360,7 +393,7 @@ def study(
         raise ValueError(f"jobs is {jobs}, expected at least 1")
     threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     cells, notes = gathered(grid, out, take=take, rows=rows, seeds=seeds, images=images, overrides=overrides)
-    trained = {cell: complete(cell.folder) for cell in cells}
+    trained = {cell: complete(cell.folder) or weightless(cell.folder) for cell in cells}
     if not train:
         missing: dict[str, list[str]] = {}
         for cell in (cell for cell, done in trained.items() if not done):
@@ -368,6 +401,14 @@ def study(
         notes += [f"{row}: not trained with seed {', '.join(which)}." for row, which in missing.items()]
         cells = [cell for cell in cells if trained[cell]]
     todo = [cell for cell in cells if again or not trained[cell] or not judged(cell.folder, protocol, data)]
+    for cell in todo:
+        if weightless(cell.folder):
+            stamp = json.loads((cell.folder / STAMP).read_text(encoding="utf-8"))
+            raise ValueError(
+                f"{cell.source or cell.folder} holds what was found of a run, not its weights, and cannot be judged again: "
+                f"it was asked {', '.join(stamp['protocol'])} (measures {stamp['measures']}, data {stamp['data']}), and now "
+                f"{', '.join(protocol)} (measures {suite.VERSION}, data {data})"
+            )
     failed: dict[Cell, str] = {}
     if todo:
         prepared(todo, data)
@@ -393,6 +434,8 @@ def study(
     done = [(cell.row, cell.seed, cell.folder) for cell in cells if cell not in failed]
     if not done:
         raise ValueError(f"{out}: no run is trained and judged" + "".join(f"\n{line}" for line in (*notes, *failed.values())))
+    if kept is not None:
+        keep((folder for *_, folder in done), Path(kept))
     written = page.write(done, grid, out, notes=[*notes, *(f"{cell.name}: failed." for cell in failed)])
     if failed:
         names = ", ".join(cell.name for cell in failed)

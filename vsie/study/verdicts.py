@@ -221,6 +221,11 @@ def measures() -> tuple[Measure, ...]:
     return tuple(found + split)
 
 
+def on_page(key: str) -> bool:
+    """Whether a sample is part of what the page says."""
+    return key.startswith(("leakage/", "cleaned/", "single/", "ladder/")) or key in {measure.key for measure in measures()}
+
+
 GROUPS = {"class": "class", "pose": "pose", "steering": "steering", "tracking": "tracking", "split": "the split"}
 
 
@@ -230,24 +235,47 @@ def over_seeds(runs: Sequence[Judged], make: Callable[[Judged], Quantity | None]
     return estimate(made) if made and all(item is not None for item in made) else None
 
 
-def improvement(measure: Measure, runs: Sequence[Judged], reference: Sequence[Judged]) -> Estimate | None:
-    """How much better a row is than another, paired by seed and held-out object: positive is better; None: not known."""
+def paired_by_seed(
+    runs: Sequence[Judged], reference: Sequence[Judged], make: Callable[[Judged, Judged], Quantity | None]
+) -> Estimate | None:
+    """What `make` says of a run and the run of the reference with its seed, over the seeds that both were judged with.
+
+    None where no pair was judged on the same clips, where `make` says None of one, or where it is not known of one.
+    """
     others = {run.run.seed: run for run in reference}
-    pairs = []
-    for run in runs:
-        other = others.get(run.run.seed)
-        if other is None or other.clips != run.clips:
-            continue
-        own, beside = measure.quantity(run), measure.quantity(other)
-        if own is not None and beside is not None:
-            pairs.append(Minus(own, beside) if measure.higher else Minus(beside, own))
-    if not pairs:
+    pairs = [(run, others[run.run.seed]) for run in runs if run.run.seed in others]
+    made = [make(run, other) for run, other in pairs if run.clips == other.clips]
+    if not made or any(item is None for item in made):
         return None
     try:
-        found = estimate(pairs)
+        found = estimate(made)
     except ValueError:  # other objects
         return None
     return None if math.isnan(found.value) else found
+
+
+def improvement(measure: Measure, runs: Sequence[Judged], reference: Sequence[Judged]) -> Estimate | None:
+    """How much better a row is than another, paired by seed and held-out object: positive is better; None: not known."""
+
+    def better(run: Judged, other: Judged) -> Minus | None:
+        own, beside = measure.quantity(run), measure.quantity(other)
+        if own is None or beside is None:
+            return None
+        return Minus(own, beside) if measure.higher else Minus(beside, own)
+
+    return paired_by_seed(runs, reference, better)
+
+
+def kept(measure: Measure, runs: Sequence[Judged], reference: Sequence[Judged]) -> Estimate | None:
+    """The share that a row keeps of what another gains over the floor, paired as `improvement`; None: not known."""
+
+    def share(run: Judged, other: Judged) -> Relative | None:
+        own, whole, floor = measure.quantity(run), measure.quantity(other), measure.floor(other)
+        if own is None or whole is None or math.isnan(floor):
+            return None
+        return Relative(own, whole, floor, least=1.0 if measure.unit == "deg" else 0.02, higher=measure.higher)
+
+    return paired_by_seed(runs, reference, share)
 
 
 def counted(verdicts: Iterable[str]) -> str:
