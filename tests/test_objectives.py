@@ -60,6 +60,30 @@ def test_equivariance_contrast_wins_nothing_by_predicting_no_change(views):
     assert objectives.EquivarianceContrast()(ignorant, views).item() > math.log(3)
 
 
+def test_delta_contrast_is_info_nce_among_the_deltas_of_a_source_no_motion_among_them(views):
+    predicted = torch.randn(5, 4, 4, 6, dtype=torch.float64)
+    cosine = torch.nn.functional.cosine_similarity
+    slow = []
+    for b in range(5):
+        for source, target in itertools.permutations(range(4), 2):
+            logits = [(cosine(predicted[b, source, e], views[b, target], dim=0) / 0.1).item() for e in range(4)]
+            slow.append(math.log(sum(math.exp(v) for v in logits)) - logits[target])
+    ours = objectives.DeltaContrast(temperature=0.1)(predicted, views).item()
+    assert ours == pytest.approx(sum(slow) / len(slow), rel=1e-5)
+
+
+def test_only_delta_contrast_asks_which_delta_fits_best(views):
+    """Where nearly all of a latent is the same in all views, predictions that are all off in the same way unless nothing moves
+    rank the views rightly and the deltas wrongly."""
+    same, off = torch.eye(8, dtype=torch.float64)[6:]
+    actual = same + 0.1 * torch.nn.functional.pad(torch.nn.functional.normalize(views, dim=-1), (0, 2))
+    moved = torch.ones(4, 4, 1, dtype=torch.float64) - torch.eye(4, dtype=torch.float64)[..., None]
+    predicted = actual[:, None] + 0.3 * off * moved
+    terms = objectives.EquivarianceContrast(temperature=0.001), objectives.DeltaContrast(temperature=0.001)
+    ranks, fits = (term(predicted, actual).item() for term in terms)
+    assert ranks < 0.5 and fits > 5
+
+
 def test_what_the_contrast_has_learned_is_nothing_for_a_guess_and_all_for_a_prophet(views):
     contrast, unit = objectives.EquivarianceContrast(temperature=0.01), torch.nn.functional.normalize(views, dim=-1)
     told = contrast(unit[:, None].expand(-1, 4, -1, -1), views)

@@ -3,7 +3,7 @@
     python tools/study.py                                             # the answer: vicreg, sie, stills, clips; 3 seeds; hours
     python tools/study.py rows=[stills,vsie] seeds=[0] images=300000  # a part of it, shorter
     python tools/study.py 'take=[vsie=runs/vsie_*,stills=runs/stills_*]' train=false   # of runs that are there already
-    python tools/study.py keep=found                                  # also: what was found of each run, small, to be taken elsewhere
+    python tools/study.py keep=found                                  # also what was found of each run, to be taken elsewhere
     python tools/study.py grid=ablation out=ablation                  # what each piece of vsie is for
     python tools/study.py overrides=[experiment=debug] rows=[stills,vsie] seeds=[0,1] out=toy   # all of it at toy size
 

@@ -117,6 +117,31 @@ class EquivarianceContrast(nn.Module):
         return (mean(guess - error) / math.log(count - 1)).clamp(0, 1)
 
 
+class DeltaContrast(nn.Module):
+    """InfoNCE between a view and what the predictor makes of a source by each delta: which one led here? What inversion asks.
+
+    The candidates are the source moved to each view of the object, itself included: "no change" is an answer, and a wrong one.
+    `EquivarianceContrast` compares views under one delta and says nothing of which delta fits a view best, so that a latent
+    in which most is alike in all views (clips of one light) may be inverted to no motion at all.
+
+    Trust weighs the pairs that are asked about, never the candidates.
+
+    Args:
+        temperature: Of the softmax over cosine similarities.
+    """
+
+    def __init__(self, *, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, predicted: Tensor, actual: Tensor, trust: Tensor | None = None) -> Tensor:
+        """Predictions (B, N, N, d), [source, delta to], of views (B, N, d) -> scalar."""
+        predicted, actual = (nn.functional.normalize(x.float(), dim=-1) for x in (predicted, actual))
+        similarity = torch.einsum("bsed,btd->bset", predicted, actual) / self.temperature  # delta e, view t
+        error = similarity.logsumexp(2) - similarity.diagonal(dim1=2, dim2=3)  # [B, source, view]
+        return _mean_off_diagonal(error, trust)
+
+
 class SteeredContrast(nn.Module):
     """InfoNCE between predicted and actual latents among the views of *all* objects of the batch (EquiMod, SEN).
 

@@ -14,7 +14,7 @@ from vsie.methods.conditioning import Conditioning
 from vsie.model import build_method
 
 WEIGHTS = {
-    "vsie": dict(invariance=1, identity=1, equivariance=1, equivariance_error=1, variance=1, covariance=1, leak=1),
+    "vsie": dict(invariance=1, identity=1, equivariance=1, inversion=1, equivariance_error=1, variance=1, covariance=1, leak=1),
     "sie": dict(invariance=10, equivariance=4.5, variance=10, predicted_variance=10, covariance=1),
     "vicreg": dict(invariance=1, variance=1, covariance=1),
 }

@@ -85,6 +85,12 @@ def test_the_contrast_is_a_weighted_mean_with_every_other_view_a_candidate():
             error = math.log(sum(math.exp(v) for v in logits.values())) - logits[target]
             top, below = top + trust[b, source, target].item() * error, below + trust[b, source, target].item()
     assert objectives.EquivarianceContrast()(predicted, views, trust).item() == pytest.approx(top / below, rel=1e-5)
+    top = 0.0
+    for b in range(3):
+        for source, target in itertools.permutations(range(4), 2):
+            logits = [(cosine(predicted[b, source, e], views[b, target], dim=0) / 0.1).item() for e in range(4)]
+            top += trust[b, source, target].item() * (math.log(sum(math.exp(v) for v in logits)) - logits[target])
+    assert objectives.DeltaContrast()(predicted, views, trust).item() == pytest.approx(top / below, rel=1e-5)
     slow = sum(
         (trust[b, i, j] * (predicted[b, i, j] - views[b, j]).square().mean()).item()
         for b in range(3) for i, j in itertools.permutations(range(4), 2)

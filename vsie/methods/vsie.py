@@ -6,7 +6,9 @@ What differs from SIE (each measured, see the README's ablations):
 * all ordered pairs among an object's steps are used, within windows and across them: with the factorised predictor an
   extra delta costs K numbers;
 * deltas are vec R, centred (`Conditioning`), so that no constant direction lets the equivariant part collapse;
-* the equivariance term is contrast among the views of the same object (`EquivarianceContrast`);
+* the equivariance term is contrast among the views of the same object (`EquivarianceContrast`), and, as far as that has been
+  learned, contrast among the deltas (`DeltaContrast`): without it the predictor cannot be inverted where clips have one light;
+  from the start it would keep the other from being learned;
 * the invariant *representation*, before its projector, is charged with its within-object share of variance: that, and
   not the invariance of an embedding, takes the pose out of it. The charge is on the share's logarithm, so it asks for half of
   what is left with the same force, down to about a hundredth; and it counts as much as the equivariant part has learned to follow
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor
 
 from vsie.methods.base import Method
-from vsie.objectives import EquivarianceContrast, EquivarianceError, Invariance, ObjectContrast, WithinObjectShare
+from vsie.objectives import DeltaContrast, EquivarianceContrast, EquivarianceError, Invariance, ObjectContrast, WithinObjectShare
 
 LEAST_SHARE = 0.01  # a share well below it is not charged further
 
@@ -33,13 +35,14 @@ class VSIE(Method):
     Args:
         invariant_share: Share of the latent that is invariant.
         weights: Of ``invariance``, ``identity`` (contrast between objects), ``equivariance`` (contrast among views),
-            ``equivariance_error`` (SIE's mean squared error), ``variance``, ``covariance``, ``leak``: log(1 + share / 0.01),
-            times the part of the contrast among views that is learned, 0 to 1.
-        temperature: Of the contrast among views.
+            ``inversion`` (contrast among deltas), ``equivariance_error`` (SIE's mean squared error), ``variance``,
+            ``covariance``, ``leak``: log(1 + share / 0.01). ``inversion`` and ``leak`` are multiplied by the part of the contrast
+            among views that is learned, 0 to 1.
+        temperature: Of the contrast among views and among deltas.
         identity_temperature: Of the contrast between objects.
     """
 
-    TERMS = ("invariance", "identity", "equivariance", "equivariance_error", "variance", "covariance", "leak")
+    TERMS = ("invariance", "identity", "equivariance", "inversion", "equivariance_error", "variance", "covariance", "leak")
     similarity = "cosine"
     weighs = True
 
@@ -47,6 +50,7 @@ class VSIE(Method):
         super().__init__(*parts, **shared)
         self.invariance, self.identity = Invariance(), ObjectContrast(temperature=identity_temperature)
         self.contrast, self.error = EquivarianceContrast(temperature=temperature), EquivarianceError()
+        self.inversion = DeltaContrast(temperature=temperature)
         self.leak = WithinObjectShare()
 
     def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
@@ -61,6 +65,7 @@ class VSIE(Method):
             "invariance": self.invariance(invariant),
             "identity": self.identity(invariant),
             "equivariance": contrast,
+            "inversion": learned * self.inversion(predicted, equivariant, trust),
             "equivariance_error": self.error(predicted, equivariant, trust),
             "variance": variance,
             "covariance": covariance,
