@@ -156,12 +156,17 @@ def test_what_was_found_is_kept_without_weights_and_taken_from_there(tmp_path, m
         assert (tmp_path / "other" / name).read_text() == (tmp_path / "s" / name).read_text()
     runs.study(**options(tmp_path / "third", take=[f"clips={tmp_path}/s/runs/clips-*"], rows=["clips"], train=False))
     assert tools.calls == []  # a study's own runs, with weights, are not judged again either
-    with pytest.raises(ValueError, match="found/stills-0 holds what was found of a run, .*: it was asked cleaned, leakage"):
-        runs.study(**options(tmp_path / "fourth", take=take, train=False, protocol=["seis"]))
+    runs.study(**options(tmp_path / "fourth", take=take, train=False, protocol=["leakage", "seis"]))
+    assert tools.calls == []
+    assert f"clips, seed 1: {tmp_path}/found/clips-1 has no weights and was not asked seis." in (
+        tmp_path / "fourth" / "page.md"
+    ).read_text()
+    with pytest.raises(ValueError, match="what was found of a run, not its weights.*on data None, and the others by . on x"):
+        runs.study(**options(tmp_path / "fifth", take=take, train=False, data="x"))
     runs.study(**options(tmp_path / "s", kept=tmp_path / "found"))  # over what was kept before
     (tmp_path / "found" / "clips-0" / runs.STAMP).unlink()
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
-        runs.study(**options(tmp_path / "fifth", take=take, train=False))
+        runs.study(**options(tmp_path / "sixth", take=take, train=False))
 
 
 def test_what_cannot_be_planned_or_taken_is_named(tmp_path):

@@ -382,7 +382,7 @@ def study(
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: See `planned`, `taken`, `link`; no run is there; a run without weights
-            was not asked what is asked now.
+            was judged by other measures or on other data.
         ChildProcessError: Some run failed; the page about the others has been written.
     """
     grid = grid if isinstance(grid, GridConfig) else GridConfig(**grid)
@@ -401,14 +401,17 @@ def study(
         notes += [f"{row}: not trained with seed {', '.join(which)}." for row, which in missing.items()]
         cells = [cell for cell in cells if trained[cell]]
     todo = [cell for cell in cells if again or not trained[cell] or not judged(cell.folder, protocol, data)]
-    for cell in todo:
-        if weightless(cell.folder):
-            stamp = json.loads((cell.folder / STAMP).read_text(encoding="utf-8"))
+    for cell in [cell for cell in todo if weightless(cell.folder)]:
+        stamp = json.loads((cell.folder / STAMP).read_text(encoding="utf-8"))
+        place = cell.source or cell.folder
+        if (stamp["measures"], stamp["data"]) != (suite.VERSION, data):
             raise ValueError(
-                f"{cell.source or cell.folder} holds what was found of a run, not its weights, and cannot be judged again: "
-                f"it was asked {', '.join(stamp['protocol'])} (measures {stamp['measures']}, data {stamp['data']}), and now "
-                f"{', '.join(protocol)} (measures {suite.VERSION}, data {data})"
+                f"{place} holds what was found of a run, not its weights, and cannot be judged again: it was judged by measures "
+                f"{stamp['measures']} on data {stamp['data']}, and the others by {suite.VERSION} on {data}"
             )
+        lacking = [name for name in protocol if name not in stamp["protocol"]]
+        notes.append(f"{cell.name}: {place} has no weights and was not asked {', '.join(lacking)}.")
+        todo.remove(cell)
     failed: dict[Cell, str] = {}
     if todo:
         prepared(todo, data)
