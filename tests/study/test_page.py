@@ -163,11 +163,13 @@ def test_the_share_of_a_gain_that_is_kept(tmp_path):
     done += [judged(tmp_path, "guessed", seed, frames=2, drift=12.6) for seed in range(3)]
     done += [judged(tmp_path, "elsewhere", seed, frames=2, drift=7.6, clips="b") for seed in range(3)]
     rows = {name: [verdicts.read(name, folder) for row, _, folder in done if row == name] for name in ("clips", "guessed")}
+    little = [verdicts.read("little", judged(tmp_path / "x", "little", seed, drift=54.0)[2]) for seed in range(3)]
     (drift,) = [measure for measure in verdicts.measures() if measure.key == "tracking/inversion/drift_deg"]
     found = verdicts.kept(drift, rows["guessed"], rows["clips"])
     own, whole = (np.median([run.metric(drift.key) for run in rows[name]]) for name in ("guessed", "clips"))
     assert found.value == pytest.approx((57.6 - own) / (57.6 - whole), abs=0.005)
     assert 0.88 < found.low < found.value < found.high < 0.93
+    assert verdicts.kept(drift, rows["clips"], little) is None  # who gains next to nothing has nothing to keep
     write(done, GRID, tmp_path)
     text = (tmp_path / "page.md").read_text()
     said = next(line for line in text.splitlines() if line.startswith("* (c) `guessed` keeps of what `clips` gains"))

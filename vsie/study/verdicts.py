@@ -267,13 +267,16 @@ def improvement(measure: Measure, runs: Sequence[Judged], reference: Sequence[Ju
 
 
 def kept(measure: Measure, runs: Sequence[Judged], reference: Sequence[Judged]) -> Estimate | None:
-    """The share that a row keeps of what another gains over the floor, paired as `improvement`; None: not known."""
+    """The share that a row keeps of what another gains over the floor, paired as `improvement`.
+
+    None where it is not known, or where there is next to nothing to keep: less than .02, or than a quarter of a floor in degrees.
+    """
 
     def share(run: Judged, other: Judged) -> Relative | None:
         own, whole, floor = measure.quantity(run), measure.quantity(other), measure.floor(other)
         if own is None or whole is None or math.isnan(floor):
             return None
-        return Relative(own, whole, floor, least=1.0 if measure.unit == "deg" else 0.02, higher=measure.higher)
+        return Relative(own, whole, floor, least=floor / 4 if measure.unit == "deg" else 0.02, higher=measure.higher)
 
     return paired_by_seed(runs, reference, share)
 
