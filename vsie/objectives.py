@@ -76,14 +76,8 @@ class EquivarianceError(nn.Module):
         return _mean_off_diagonal(error, trust)
 
 
-class EquivarianceContrast(nn.Module):
-    """InfoNCE between predicted and actual latents among the views of one object: what MRR and H@k measure.
-
-    The source view is left out of the candidates, so predicting "no change" wins nothing; other objects are not
-    candidates, so knowing what the object is wins nothing either.
-
-    Trust weighs the pairs that are asked about, never the candidates: another view of the object is not where the delta leads,
-    whether or not its own delta is known. To leave it out would make the question easier where less is known.
+class Contrast(nn.Module):
+    """What contrastive terms share.
 
     Args:
         temperature: Of the softmax over cosine similarities.
@@ -93,13 +87,28 @@ class EquivarianceContrast(nn.Module):
         super().__init__()
         self.temperature = temperature
 
+    def similarity(self, predicted: Tensor, actual: Tensor) -> Tensor:
+        """Logits (B, N, N, N), [source, delta to, view], of predictions (B, N, N, d) and views (B, N, d) of the same objects."""
+        predicted, actual = (nn.functional.normalize(x.float(), dim=-1) for x in (predicted, actual))
+        return torch.einsum("bstd,bcd->bstc", predicted, actual) / self.temperature
+
+
+class EquivarianceContrast(Contrast):
+    """InfoNCE between predicted and actual latents among the views of one object: what MRR and H@k measure.
+
+    The source view is left out of the candidates, so predicting "no change" wins nothing; other objects are not
+    candidates, so knowing what the object is wins nothing either.
+
+    Trust weighs the pairs that are asked about, never the candidates: another view of the object is not where the delta leads,
+    whether or not its own delta is known. To leave it out would make the question easier where less is known.
+    """
+
     def forward(self, predicted: Tensor, actual: Tensor, trust: Tensor | None = None) -> Tensor:
         """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar."""
         count = actual.shape[1]
         if count < 3:
             raise ValueError(f"contrast among an object's views needs at least 3 views (2 candidates), found {count}")
-        predicted, actual = (nn.functional.normalize(x.float(), dim=-1) for x in (predicted, actual))
-        similarity = torch.einsum("bstd,bcd->bstc", predicted, actual) / self.temperature  # candidate c
+        similarity = self.similarity(predicted, actual)
         diagonal = torch.eye(count, dtype=torch.bool, device=actual.device)
         similarity = similarity.masked_fill(diagonal[:, None, :], -torch.inf)  # the source is no candidate
         positive = similarity.diagonal(dim1=2, dim2=3).masked_fill(diagonal, 0)  # [B, source, target]
@@ -117,7 +126,7 @@ class EquivarianceContrast(nn.Module):
         return (mean(guess - error) / math.log(count - 1)).clamp(0, 1)
 
 
-class DeltaContrast(nn.Module):
+class DeltaContrast(Contrast):
     """InfoNCE between a view and what the predictor makes of a source by each delta: which one led here? What inversion asks.
 
     The candidates are the source moved to each view of the object, itself included: "no change" is an answer, and a wrong one.
@@ -125,36 +134,21 @@ class DeltaContrast(nn.Module):
     in which most is alike in all views (clips of one light) may be inverted to no motion at all.
 
     Trust weighs the pairs that are asked about, never the candidates.
-
-    Args:
-        temperature: Of the softmax over cosine similarities.
     """
-
-    def __init__(self, *, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.temperature = temperature
 
     def forward(self, predicted: Tensor, actual: Tensor, trust: Tensor | None = None) -> Tensor:
         """Predictions (B, N, N, d), [source, delta to], of views (B, N, d) -> scalar."""
-        predicted, actual = (nn.functional.normalize(x.float(), dim=-1) for x in (predicted, actual))
-        similarity = torch.einsum("bsed,btd->bset", predicted, actual) / self.temperature  # delta e, view t
+        similarity = self.similarity(predicted, actual)
         error = similarity.logsumexp(2) - similarity.diagonal(dim1=2, dim2=3)  # [B, source, view]
         return _mean_off_diagonal(error, trust)
 
 
-class SteeredContrast(nn.Module):
+class SteeredContrast(Contrast):
     """InfoNCE between predicted and actual latents among the views of *all* objects of the batch (EquiMod, SEN).
 
     Only the source view is no candidate. Unlike in `EquivarianceContrast`, knowing which object it is wins most of it. Trust
     weighs the pairs that are asked about, never the candidates.
-
-    Args:
-        temperature: Of the softmax over cosine similarities.
     """
-
-    def __init__(self, *, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.temperature = temperature
 
     def forward(self, predicted: Tensor, actual: Tensor, trust: Tensor | None = None) -> Tensor:
         """Predictions (B, N, N, d), [source, target], of views (B, N, d) -> scalar, candidates from the global batch."""
@@ -168,16 +162,8 @@ class SteeredContrast(nn.Module):
         return _mean_off_diagonal(similarity.logsumexp(-1).unflatten(0, (objects, count)) - positive, trust)
 
 
-class ObjectContrast(nn.Module):
-    """Instance discrimination with every other view of the object a positive (SimCLR; Khosla et al. 2020's outer sum).
-
-    Args:
-        temperature: Of the softmax over cosine similarities.
-    """
-
-    def __init__(self, *, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.temperature = temperature
+class ObjectContrast(Contrast):
+    """Instance discrimination with every other view of the object a positive (SimCLR; Khosla et al. 2020's outer sum)."""
 
     def forward(self, views: Tensor) -> Tensor:
         """Embeddings (B, N, d) -> scalar: -log p(another view of the object | view), negatives from other objects."""
