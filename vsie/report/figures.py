@@ -123,10 +123,14 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
             axes.set_yscale("log", nonpositive="mask")
             axes.set_ylim(bottom=max(positive.min(), 1e-5 * positive.max()))  # a term that is 0 at first grows from anywhere
         axes.margins(y=0.12)
+        if len(curves) > 4:  # room for the names above the curves
+            low, high = axes.get_ylim()
+            axes.set_ylim(top=high * (high / low) ** 0.35 if axes.get_yscale() == "log" else high + 0.35 * (high - low))
         _plain(axes)
         axes.set_title(TITLES.get(title, title), fontsize=10, color=INK, loc="left")
         axes.set_xlabel("step", fontsize=8, color=INK)
-        axes.legend(fontsize=7, framealpha=0.85, edgecolor="none", ncols=2 if len(curves) > 4 else 1)
+        many = {"ncols": 3, "loc": "upper right"} if len(curves) > 4 else {}
+        axes.legend(fontsize=7, framealpha=0.85, edgecolor="none", **many)
     return _save(figure, out)
 
 
