@@ -164,9 +164,13 @@ def test_what_was_found_is_kept_without_weights_and_taken_from_there(tmp_path, m
     with pytest.raises(ValueError, match="what was found of a run, not its weights.*on data None, and the others by . on x"):
         runs.study(**options(tmp_path / "fifth", take=take, train=False, data="x"))
     runs.study(**options(tmp_path / "s", kept=tmp_path / "found"))  # over what was kept before
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "found" / "clips-0" / runs.STAMP).write_text(text)
+        with pytest.raises(ValueError, match="judged.json does not say what a run was judged on"):
+            runs.study(**options(tmp_path / "sixth", take=take, train=False))
     (tmp_path / "found" / "clips-0" / runs.STAMP).unlink()
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
-        runs.study(**options(tmp_path / "sixth", take=take, train=False))
+        runs.study(**options(tmp_path / "seventh", take=take, train=False))
 
 
 def test_what_cannot_be_planned_or_taken_is_named(tmp_path):

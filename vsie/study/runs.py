@@ -214,12 +214,27 @@ def identity(run: Path, protocol: Sequence[str], data: str | None) -> dict[str, 
     return {"weights": found, "protocol": sorted(protocol), "measures": suite.VERSION, "data": data}
 
 
+def stamp(run: Path) -> dict[str, Any]:
+    """What a run was judged on, as `identity` says it.
+
+    Raises:
+        ValueError: The file is something else; it is named.
+    """
+    file = run / STAMP
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} does not say what a run was judged on ({error})") from None
+    if not isinstance(found, dict) or not isinstance(found.get("protocol"), list):
+        raise ValueError(f"{file} does not say what a run was judged on (protocol is missing)")
+    return found
+
+
 def judged(run: Path, protocol: Sequence[str], data: str | None) -> bool:
     """Whether a run, as it is, has been asked all of `protocol`."""
-    file = run / STAMP
-    if not file.is_file() or not (run / "metrics.json").is_file() or not (run / SAMPLES).is_file():
+    if not (run / STAMP).is_file() or not (run / "metrics.json").is_file() or not (run / SAMPLES).is_file():
         return False
-    found, wanted = json.loads(file.read_text(encoding="utf-8")), identity(run, protocol, data)
+    found, wanted = stamp(run), identity(run, protocol, data)
     same = ("measures", "data") if weightless(run) else ("weights", "measures", "data")
     return set(wanted["protocol"]) <= set(found["protocol"]) and all(found.get(key) == wanted[key] for key in same)
 
@@ -402,14 +417,13 @@ def study(
         cells = [cell for cell in cells if trained[cell]]
     todo = [cell for cell in cells if again or not trained[cell] or not judged(cell.folder, protocol, data)]
     for cell in [cell for cell in todo if weightless(cell.folder)]:
-        stamp = json.loads((cell.folder / STAMP).read_text(encoding="utf-8"))
-        place = cell.source or cell.folder
-        if (stamp["measures"], stamp["data"]) != (suite.VERSION, data):
+        found, place = stamp(cell.folder), cell.source or cell.folder
+        if (found.get("measures"), found.get("data")) != (suite.VERSION, data):
             raise ValueError(
                 f"{place} holds what was found of a run, not its weights, and cannot be judged again: it was judged by measures "
-                f"{stamp['measures']} on data {stamp['data']}, and the others by {suite.VERSION} on {data}"
+                f"{found.get('measures')} on data {found.get('data')}, and the others by {suite.VERSION} on {data}"
             )
-        lacking = [name for name in protocol if name not in stamp["protocol"]]
+        lacking = [name for name in protocol if name not in found["protocol"]]
         notes.append(f"{cell.name}: {place} has no weights and was not asked {', '.join(lacking)}.")
         todo.remove(cell)
     failed: dict[Cell, str] = {}
