@@ -130,10 +130,20 @@ def test_samples_survive_their_file(tmp_path):
     again, clips = paired.load(tmp_path / "samples.npz")
     assert clips == "abc" and list(again) == ["a/b", "c"] and [s.kind for s in again.values()] == ["median", "mean"]
     for key, sample in samples.items():
-        assert again[key].value == sample.value
+        assert again[key].value == pytest.approx(sample.value, rel=1e-6)
         np.testing.assert_array_equal(again[key].objects, sample.objects)
     np.savez(tmp_path / "other.npz", x=np.ones(2))
     with pytest.raises(ValueError, match="other.npz holds no samples"):
         paired.load(tmp_path / "other.npz")
     with pytest.raises(FileNotFoundError, match="evaluate the run"):
         paired.load(tmp_path / "missing.npz")
+
+
+def test_what_samples_share_is_stored_once(tmp_path):
+    truth, rng = np.random.default_rng(0).normal(size=(500, 20)), np.random.default_rng(1)
+    samples = {f"r2/{number}": Sample("r2", np.hstack([rng.normal(size=(500, 9)), truth]), np.arange(500)) for number in range(30)}
+    paired.save(tmp_path / "samples.npz", samples)
+    own, shared = 30 * 9 * 500 * 4, 20 * 500 * 4
+    assert (tmp_path / "samples.npz").stat().st_size < own + shared + 16_000
+    for key, sample in paired.load(tmp_path / "samples.npz")[0].items():
+        np.testing.assert_allclose(sample.values, samples[key].values, rtol=1e-6)

@@ -262,11 +262,32 @@ def fingerprint(features: Features) -> str:
 
 
 def save(file: Path | str, samples: Mapping[str, Sample], *, clips: str = "") -> None:
-    """Write samples by key to an .npz, atomically, with the fingerprint of the clips that they are of."""
-    arrays: dict[str, np.ndarray] = {"keys": np.array(list(samples), np.str_), "clips": np.array(clips, np.str_)}
-    arrays["kinds"] = np.array([sample.kind for sample in samples.values()], np.str_)
-    for number, sample in enumerate(samples.values()):
-        arrays[f"values-{number}"], arrays[f"objects-{number}"] = sample.values, sample.objects
+    """Write samples by key to an .npz, atomically, with the fingerprint of the clips that they are of.
+
+    Values are single precision there. A column that several samples have, such as the sums of a truth that many probes are held
+    against, is there once: rows of ``values-N`` and ``objects-N`` are the distinct columns of N items, ``places`` says which are
+    whose.
+    """
+    tables: dict[str, dict[bytes, int]] = {}
+
+    def place(table: str, column: np.ndarray) -> int:
+        held = tables.setdefault(table, {})
+        return held.setdefault(column.tobytes(), len(held))
+
+    items, widths, owners, places = [], [], [], []
+    for sample in samples.values():
+        count, width = sample.values.shape
+        items.append(count)
+        widths.append(width)
+        owners.append(place(f"objects-{count}", np.asarray(sample.objects, np.int64)))
+        places += [place(f"values-{count}", column) for column in np.asarray(sample.values.T, np.float32)]
+    arrays = {
+        name: np.frombuffer(b"".join(held), np.int64 if name.startswith("objects") else np.float32).reshape(len(held), -1)
+        for name, held in tables.items()
+    }
+    arrays |= {"keys": np.array(list(samples), np.str_), "kinds": np.array([sample.kind for sample in samples.values()], np.str_)}
+    arrays |= {"clips": np.array(clips, np.str_), "items": np.array(items, np.int64), "widths": np.array(widths, np.int64)}
+    arrays |= {"owners": np.array(owners, np.int64), "places": np.array(places, np.int64)}
     with atomic_path(file) as temporary:
         np.savez_compressed(temporary, **arrays)
 
@@ -282,11 +303,15 @@ def load(file: Path | str) -> tuple[dict[str, Sample], str]:
     if not file.is_file():
         raise FileNotFoundError(f"no samples at {file}: evaluate the run")
     with np.load(file, allow_pickle=False) as stored:
-        if not {"keys", "kinds", "clips"} <= set(stored.files):
-            raise ValueError(f"{file} holds no samples: expected the arrays keys, kinds, clips, found {', '.join(stored.files)}")
-        kinds = stored["kinds"].tolist()
-        samples = {
-            key: Sample(kinds[number], stored[f"values-{number}"], stored[f"objects-{number}"])
-            for number, key in enumerate(stored["keys"].tolist())
-        }
-        return samples, str(stored["clips"])
+        expected = {"keys", "kinds", "clips", "items", "widths", "owners", "places"}
+        if not expected <= set(stored.files):
+            raise ValueError(f"{file} holds no samples: {', '.join(sorted(expected - set(stored.files)))} missing")
+        arrays = {name: stored[name] for name in stored.files}
+    last = np.cumsum(arrays["widths"])
+    samples = {}
+    for key, kind, count, width, owner, end in zip(
+        *(arrays[name].tolist() for name in ("keys", "kinds", "items", "widths", "owners")), last.tolist(), strict=True
+    ):
+        values = arrays[f"values-{count}"][arrays["places"][end - width : end]].T
+        samples[key] = Sample(kind, values, arrays[f"objects-{count}"][owner])
+    return samples, str(arrays["clips"])
