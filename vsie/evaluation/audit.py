@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -80,6 +81,11 @@ class Rows:
         """The same function of both."""
         return Rows(function(self.train), function(self.test))
 
+    @cached_property
+    def conditioning(self) -> tuple[Tensor, ...]:
+        """`moments.conditioning` of the train frames: what every probe but the nearest neighbours is given them by."""
+        return conditioning(self.train)
+
 
 def standardised(rows: Rows) -> Rows:
     """Unit variance on the train frames, dimension by dimension; dead ones are 0."""
@@ -90,7 +96,7 @@ def standardised(rows: Rows) -> Rows:
 
 def conditioned(rows: Rows) -> Rows:
     """A representation as probes in closed form are given it: `moments.conditioning`, found on the train frames."""
-    given = Given(*conditioning(rows.train)[:2])
+    given = Given(*rows.conditioning[:2])
     return rows.map(given)
 
 
@@ -161,7 +167,7 @@ def mlp_prediction(
     """Predictions (m, k) float64 of an MLP l - 256 - 256 - k; a tenth of the train objects (n,) chooses: see `probes`."""
     held = torch.from_numpy(_judges(objects, seed))
     (x, judging), (y, judged) = ((part[~held], part[held]) for part in (rows.train, wanted.float()))
-    middle, (mean, *lifts) = y.mean(0), conditioning(rows.train)
+    middle, (mean, *lifts) = y.mean(0), rows.conditioning
 
     def training(lift: Tensor) -> Training:
         generator = torch.Generator().manual_seed(seed)
