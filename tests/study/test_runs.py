@@ -147,6 +147,7 @@ def test_what_was_found_is_kept_without_weights_and_taken_from_there(tmp_path, m
         assert {file.name for file in folder.iterdir()} == set(runs.FOUND)
         kept, whole = (place / folder.name / "samples.npz" for place in (tmp_path / "found", tmp_path / "s" / "runs"))
         assert kept.stat().st_size < whole.stat().st_size - 100_000
+        assert str(tmp_path) not in (folder / "config.yaml").read_text()  # nor where it was
     assert len(list((tmp_path / "found").iterdir())) == 4
     tools.calls.clear()
     take = [f"{row}={tmp_path}/found/{row}-*" for row in GRID.rows]

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 from vsie import checkpoint, pipeline
@@ -164,7 +165,7 @@ def weightless(run: Path) -> bool:
 def keep(runs: Iterable[Path], folder: Path) -> None:
     """Copy what was found of judged runs into `folder`, a folder each of some hundred kB, which `taken` reads.
 
-    Outcomes of objects that no measure of the page is made of are left out.
+    Outcomes of objects that no measure of the page is made of are left out, and the place where the run was.
     """
     for run in runs:
         place = folder / run.name
@@ -174,10 +175,11 @@ def keep(runs: Iterable[Path], folder: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         samples, clips = paired.load(run / SAMPLES)
         paired.save(place / SAMPLES, {key: sample for key, sample in samples.items() if verdicts.on_page(key)}, clips=clips)
-        for name in FOUND:
-            if name != SAMPLES:
-                with atomic_path(place / name) as temporary:
-                    shutil.copyfile(run / name, temporary)
+        config = checkpoint.read_config(run, weights=False) | {"out": None}
+        write_text(place / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        for name in ("metrics.json", STAMP):
+            with atomic_path(place / name) as temporary:
+                shutil.copyfile(run / name, temporary)
 
 
 def link(source: Path, folder: Path) -> None:
