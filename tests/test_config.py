@@ -15,7 +15,7 @@ from vsie.config import CONFIGS, compose, from_plain, to_plain
 from vsie.model import build_method
 from vsie.schemas import AugmentConfig
 
-COLOUR = {"hue": 0.5, "saturation": 0.4, "brightness": 0.2, "contrast": 0.2}
+COLOUR = {"hue": 0.5, "saturation": 0.4, "brightness": 0.2, "contrast": 0.2, "after": 0.1}
 
 
 def run(tools, tool: str, *arguments: str, **options) -> subprocess.CompletedProcess:
@@ -69,8 +69,9 @@ def test_colours_are_changed_for_vsie_alone_unless_it_is_said():
     def augment(*overrides):
         return compose("train", list(overrides)).data.augment
 
-    assert augment() == augment("experiment=stills") == augment("method=sie", "data/augment=colour") == AugmentConfig(**COLOUR)
-    assert augment("method=sie") == augment("data/augment=none") == augment("experiment=motion_study") == AugmentConfig()
+    assert augment() == augment("experiment=stills") == augment("experiment=motion_study") == AugmentConfig(**COLOUR)
+    assert augment("method=sie", "data/augment=colour") == AugmentConfig(**COLOUR)
+    assert augment("method=sie") == augment("data/augment=none") == AugmentConfig()
     assert augment("data.augment.hue=0") == AugmentConfig(**COLOUR | {"hue": 0.0})
     own = augment("data=videos", "method=sie")
     assert own.gray_probability == 0.1 and augment("data=videos") == dataclasses.replace(own, **COLOUR)

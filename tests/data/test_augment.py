@@ -74,6 +74,18 @@ def test_colours_are_those_of_torchvision_one_by_one_and_hue_is_a_turn_about_gre
         torch.testing.assert_close(result[:, 0].double(), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["colour", "gray"])
+def test_colours_change_as_far_as_motion_is_learned(clips, name):
+    full, waiting = Augment(**CHANGES[name]), Augment(**CHANGES[name], after=0.2)
+    assert torch.equal(waiting(clips, 1, learned=0.0), clips)
+    for learned in (0.2, 0.9, 1.0):
+        assert torch.equal(waiting(clips, 1, learned=learned), full(clips, 1))
+    half = Augment(**{key: value / 2 for key, value in CHANGES[name].items()})
+    assert torch.equal(waiting(clips, 1, learned=0.1), half(clips, 1))
+    assert torch.equal(waiting(clips, 1), full(clips, 1))  # told nothing: all there is to learn is learned
+    assert torch.equal(full(clips, 1, learned=0.0), full(clips, 1))
+
+
 def test_only_the_share_of_clips_asked_for_is_jittered(clips):
     changed = Augment(brightness=0.5, jitter_probability=0.5)(clips, 1)
     same = torch.tensor([torch.allclose(a, b, atol=1e-6) for a, b in zip(changed, clips, strict=True)])

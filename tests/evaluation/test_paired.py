@@ -141,7 +141,8 @@ def test_samples_survive_their_file(tmp_path):
 
 def test_what_samples_share_is_stored_once(tmp_path):
     truth, rng = np.random.default_rng(0).normal(size=(500, 20)), np.random.default_rng(1)
-    samples = {f"r2/{number}": Sample("r2", np.hstack([rng.normal(size=(500, 9)), truth]), np.arange(500)) for number in range(30)}
+    objects = np.arange(500)
+    samples = {f"r2/{number}": Sample("r2", np.hstack([rng.normal(size=(500, 9)), truth]), objects) for number in range(30)}
     paired.save(tmp_path / "samples.npz", samples)
     own, shared = 30 * 9 * 500 * 4, 20 * 500 * 4
     assert (tmp_path / "samples.npz").stat().st_size < own + shared + 16_000

@@ -50,6 +50,19 @@ def test_a_step_gives_finite_terms_and_gradients_everywhere(name):
     assert outputs.latents.shape == (4, 6, 32) and not outputs.latents.requires_grad
 
 
+@pytest.mark.parametrize("name", ["vsie", "sie", "vicreg"])
+def test_a_step_tells_how_far_motion_is_learned_where_the_method_knows(name):
+    method = build_method(config(name))
+    clips, poses = torch.rand(4, 2, 3, 3, 16, 16), random_poses(4, 2, 3)
+    outputs = method(clips, poses)
+    expected = 1.0 if name != "vsie" else max(0.0, 1 - outputs.terms["equivariance"].item() / math.log(5))
+    assert float(outputs.learned) == pytest.approx(expected, abs=1e-5)
+    if name == "vsie":
+        latents = torch.randn(4, 6, 32, generator=torch.Generator().manual_seed(0))
+        method.predict = lambda embedded, poses: embedded[:, None].expand(-1, 6, -1, -1)  # a prophet
+        assert method.outputs(latents, method.terms(latents, poses.flatten(1, 2))).learned > 0.5
+
+
 def test_sie_is_the_papers_loss():
     torch.manual_seed(0)
     method = build_method(config("sie"))

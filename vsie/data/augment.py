@@ -56,6 +56,9 @@ class Augment(nn.Module):
             Colours are turned about the grey axis of RGB, where HSV would turn them along the edges of the cube.
         jitter_probability: Of changing the colours (the four above) of a clip.
         gray_probability: Of taking the colours away.
+        after: How far motion has to be learned (see `forward`) before colours change in full; before that they change in
+            proportion. Where all that changes in a clip is the motion, changed colours bury it, and from the start on none is
+            learned; once it is they do no harm. 0: in full from the start.
         crop: Least share of the area that a random resized crop keeps, in (0, 1]; 1 for no crop. The size stays. Poses
             do not follow.
         crop_ratio: Least and largest width / height of the crop.
@@ -78,6 +81,7 @@ class Augment(nn.Module):
         hue: float = 0.0,
         jitter_probability: float = 1.0,
         gray_probability: float = 0.0,
+        after: float = 0.0,
         crop: float = 1.0,
         crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
         blur: float = 0.0,
@@ -90,7 +94,7 @@ class Augment(nn.Module):
         limits = {"hue": (hue, 0.5), "blur": (blur, float("inf")), "noise": (noise, float("inf"))}
         shares = {
             "brightness": brightness, "contrast": contrast, "saturation": saturation, "crop": crop,
-            "jitter_probability": jitter_probability, "gray_probability": gray_probability,
+            "jitter_probability": jitter_probability, "gray_probability": gray_probability, "after": after,
             "blur_probability": blur_probability, "noise_probability": noise_probability,
             "mirror_probability": mirror_probability,
         }  # fmt: skip
@@ -99,7 +103,7 @@ class Augment(nn.Module):
                 raise ValueError(f"{name} is {value}, expected 0 to {most}" + (", and not 0" if name == "crop" else ""))
         if not 0 < crop_ratio[0] <= crop_ratio[1]:
             raise ValueError(f"crop_ratio is {tuple(crop_ratio)}, expected (least, largest) with 0 < least <= largest")
-        self.jitter = (brightness, contrast, saturation, hue)
+        self.jitter, self.after = (brightness, contrast, saturation, hue), after
         self.jitter_probability, self.gray_probability = jitter_probability, gray_probability
         self.crop, self.crop_ratio = crop, tuple(crop_ratio)
         self.blur, self.blur_probability = blur, blur_probability
@@ -130,7 +134,9 @@ class Augment(nn.Module):
         """Whether anything is on."""
         return any(self.jitter) or self.gray_probability > 0 or self.crop < 1 or self.blur > 0 or self.noise > 0
 
-    def forward(self, clips: Tensor, seed: int | torch.Generator, share: tuple[int, int] = (0, 1)) -> Tensor:
+    def forward(
+        self, clips: Tensor, seed: int | torch.Generator, share: tuple[int, int] = (0, 1), *, learned: float = 1.0
+    ) -> Tensor:
         """Augmented clips, of the shape and dtype of `clips` and in [0, 1].
 
         Args:
@@ -138,6 +144,7 @@ class Augment(nn.Module):
             seed: What the draws are a function of; from a generator one number is taken. torch's own generators are left
                 as they were.
             share: This process's number, and how many there are: colours are drawn as for one batch of all of them.
+            learned: How far the motion between views is learned, from 0 (a guess) to 1, for `after`.
         """
         if clips.dim() != 5 or clips.shape[1] != 3 or not clips.is_floating_point():
             raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}, expected float (B, 3, T, H, W)")
@@ -147,7 +154,8 @@ class Augment(nn.Module):
             seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
         with torch.no_grad():
             if any(self.jitter) or self.gray_probability > 0:
-                clips = self._coloured(clips, _draws(6, len(clips), seed, share))
+                strength = min(1.0, learned / self.after) if self.after else 1.0
+                clips = self._coloured(clips, _draws(6, len(clips), seed, share), strength)
             if self.crop == 1 and self.blur == 0 and self.noise == 0:
                 return clips
             size = tuple(clips.shape[-2:])
@@ -158,10 +166,10 @@ class Augment(nn.Module):
                 torch.manual_seed(seed + share[0])
                 return self._changes[size](clips).clamp(0, 1).to(clips.dtype)
 
-    def _coloured(self, clips: Tensor, draws: Tensor) -> Tensor:
+    def _coloured(self, clips: Tensor, draws: Tensor, strength: float) -> Tensor:
         """Brightness and contrast, then saturation, then hue: each clip by its own matrix, in one pass."""
-        jittered, gray = draws[4] < self.jitter_probability, draws[5] < self.gray_probability
-        change = torch.tensor(self.jitter)[:, None] * (2 * draws[:4] - 1) * jittered
+        jittered, gray = draws[4] < self.jitter_probability, draws[5] < strength * self.gray_probability
+        change = strength * torch.tensor(self.jitter)[:, None] * (2 * draws[:4] - 1) * jittered
         (brightness, contrast, saturation), turn = 1 + change[:3], 2 * math.pi * change[3]
         saturation = torch.where(gray, 0, saturation)
         luma, ones = torch.tensor(LUMA).expand(3, 3), torch.full((3, 3), 1 / 3)

@@ -38,6 +38,9 @@ class Split:
         return latents[..., : self.invariant], latents[..., self.invariant :]
 
 
+LEARNED = "learned"  # beside the terms of a method that can tell it
+
+
 @dataclass
 class Outputs:
     """What a method's step gives.
@@ -46,11 +49,14 @@ class Outputs:
         loss: The weighted sum, a scalar with gradient.
         terms: Each unweighted term, a scalar tensor.
         latents: Per-step representations (B, N, D), without gradient: for probes and alarms.
+        learned: How far the motion between views is learned, from 0 (a guess) to 1, a scalar without gradient and the same in all
+            processes; 1 of a method that does not tell.
     """
 
     loss: Tensor
     terms: dict[str, Tensor]
     latents: Tensor
+    learned: Tensor | float = 1.0
 
 
 class Method(nn.Module):
@@ -157,12 +163,17 @@ class Method(nn.Module):
         return self.outputs(latents, self.terms(latents, poses, *labels, **weights))
 
     def outputs(self, latents: Tensor, terms: dict[str, Tensor]) -> Outputs:
-        """What a step gives, from its latents (B, N, D) and its terms."""
+        """What a step gives, from its latents (B, N, D) and what `terms` gives."""
+        terms = dict(terms)
+        learned = terms.pop(LEARNED, 1.0)
         loss = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name])
-        return Outputs(loss, {name: term.detach() for name, term in terms.items()}, latents.detach())
+        return Outputs(loss, {name: term.detach() for name, term in terms.items()}, latents.detach(), learned)
 
     def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
-        """The method's terms from latents (B, N, D) and poses (B, N, 4, 4), by the names in TERMS."""
+        """The method's terms from latents (B, N, D) and poses (B, N, 4, 4), by the names in TERMS.
+
+        Beside them, from a method that can tell, `Outputs.learned`.
+        """
         raise TypeError(f"{type(self).__name__} must define its terms")
 
     def predict(self, embedded: Tensor, poses: Tensor) -> Tensor:

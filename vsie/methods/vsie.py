@@ -13,7 +13,9 @@ What differs from SIE (each measured, see the README's ablations):
   not the invariance of an embedding, takes the pose out of it. The charge is on the share's logarithm, so it asks for half of
   what is left with the same force, down to about a hundredth; and it counts as much as the equivariant part has learned to follow
   the motion. Before that it would keep pose out of the features that both parts stand on, and none would ever be learned
-  where a view changes little but by motion (clips of one light and colour).
+  where a view changes little but by motion (clips of one light and colour);
+* colours of pictures are changed so that contrast between objects is not won by them, and that too only as far as motion is
+  learned (`Augment`'s `after`): changed colours bury a motion that is not known yet, and once it is they do not harm it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsie.methods.base import Method
+from vsie.methods.base import LEARNED, Method
 from vsie.objectives import DeltaContrast, EquivarianceContrast, EquivarianceError, Invariance, ObjectContrast, WithinObjectShare
 
 LEAST_SHARE = 0.01  # a share well below it is not charged further
@@ -70,4 +72,5 @@ class VSIE(Method):
             "variance": variance,
             "covariance": covariance,
             "leak": learned * torch.log1p(self.leak(representation) / LEAST_SHARE),
+            LEARNED: learned,
         }

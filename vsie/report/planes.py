@@ -103,7 +103,7 @@ def plane(
         _plain(axes)
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel(xlabel, fontsize=9, color=INK)
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False, markerscale=0.75)
     return _save(figure, out)
 
 
@@ -127,7 +127,7 @@ def probes(panels: Mapping[str, Sequence[Point]], out: Path | str) -> Path:
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("pose left: R2 above the floor", fontsize=8, color=INK)
     first.set_ylabel("class: Top-1 of a linear probe", fontsize=8, color=INK)
-    figure.legend(handles=handles.values(), loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(handles=handles.values(), loc="outside right upper", fontsize=8, frameon=False, markerscale=0.75)
     return _save(figure, out)
 
 
