@@ -15,7 +15,7 @@ from vsie.config import CONFIGS, compose, from_plain, to_plain
 from vsie.model import build_method
 from vsie.schemas import AugmentConfig
 
-COLOUR = {"hue": 0.5, "saturation": 0.4, "brightness": 0.2, "contrast": 0.2, "after": 0.1}
+COLOUR = {"hue": 0.5, "saturation": 0.4, "brightness": 0.2, "contrast": 0.2}
 
 
 def run(tools, tool: str, *arguments: str, **options) -> subprocess.CompletedProcess:

@@ -59,7 +59,6 @@ class AugmentConfig:
     saturation: float = 0.0
     hue: float = 0.0
     gray_probability: float = 0.0
-    after: float = 0.0
     crop: float = 1.0
     blur: float = 0.0
     noise: float = 0.0

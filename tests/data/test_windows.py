@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shutil
 from functools import partial
 
@@ -84,6 +85,16 @@ def test_windows_that_share_a_clip_never_overlap(tmp_path, windows, clips):
         context_first.add(bool(numbers[0, 0] < numbers[-1, 0]))
     if clips == 1:
         assert context_first == {True, False}, "the context is not always the earlier one"
+
+
+@pytest.mark.parametrize(("clips", "at_most", "one"), [(1, None, True), (3, None, False), (3, 1, True), (3, 2, False)])
+def test_it_is_told_where_all_windows_of_an_item_are_of_one_clip(tmp_path, clips, at_most, one):
+    manifest = load(write_dataset(tmp_path, objects=2, clips=clips, val=0))
+    dataset = WindowsDataset(manifest, "train", windows=3, frames=1, clips_per_item=at_most)
+    assert dataset.one_clip is one
+    assert (len(set(dataset[0]["clip"].tolist())) == 1) is one
+    views = dataclasses.replace(manifest, unordered=True)  # each with a light of its own
+    assert not WindowsDataset(views, "train", windows=3, frames=1, clips_per_item=at_most).one_clip
 
 
 def test_spacing_can_be_drawn_once_per_object(manifest):

@@ -50,17 +50,38 @@ def test_a_step_gives_finite_terms_and_gradients_everywhere(name):
     assert outputs.latents.shape == (4, 6, 32) and not outputs.latents.requires_grad
 
 
-@pytest.mark.parametrize("name", ["vsie", "sie", "vicreg"])
-def test_a_step_tells_how_far_motion_is_learned_where_the_method_knows(name):
-    method = build_method(config(name))
-    clips, poses = torch.rand(4, 2, 3, 3, 16, 16), random_poses(4, 2, 3)
-    outputs = method(clips, poses)
-    expected = 1.0 if name != "vsie" else max(0.0, 1 - outputs.terms["equivariance"].item() / math.log(5))
-    assert float(outputs.learned) == pytest.approx(expected, abs=1e-5)
-    if name == "vsie":
-        latents = torch.randn(4, 6, 32, generator=torch.Generator().manual_seed(0))
-        method.predict = lambda embedded, poses: embedded[:, None].expand(-1, 6, -1, -1)  # a prophet
-        assert method.outputs(latents, method.terms(latents, poses.flatten(1, 2))).learned > 0.5
+def test_contrast_between_objects_waits_for_motion_to_be_learned(monkeypatch):
+    """Where there is one clip: in proportion up to `after`; but not for ever; and not where nothing of motion is asked."""
+    torch.manual_seed(0)
+    latents, poses = torch.randn(5, 4, 32), random_poses(5, 4)
+    waiting = build_method(config("vsie", after=0.2))
+
+    def ready(learned, progress, method=waiting):
+        monkeypatch.setattr(method.contrast, "learned", lambda *_: torch.tensor(learned))
+        method.progress, method.one_clip = progress, True
+        whole, terms = method.identity(method.invariant_projector(method.split(latents)[0])), method.terms(latents, poses)
+        outputs = method.outputs(latents, terms)
+        assert "ready" not in outputs.terms
+        torch.testing.assert_close(terms["identity"], outputs.ready * whole)
+        method.one_clip = False  # another clip has another light: nothing is won by it
+        torch.testing.assert_close(method.terms(latents, poses)["identity"], whole)
+        return float(outputs.ready)
+
+    assert [ready(learned, 0.0) for learned in (0.0, 0.05, 0.1, 0.2, 0.9)] == pytest.approx([0, 0.25, 0.5, 1, 1])
+    assert [ready(0.0, progress) for progress in (0.2, 1 / 3, 0.5, 2 / 3, 0.9)] == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)
+    assert ready(0.1, 0.4) == pytest.approx(0.5)
+    assert ready(0.0, 0.0, build_method(config("vsie"))) == 1
+    unasked = config("vsie", after=0.2)
+    unasked["method"]["weights"] = WEIGHTS["vsie"] | {"equivariance": 0.0}
+    assert ready(0.0, 0.0, build_method(unasked)) == 1
+    with pytest.raises(ValueError, match="method.after is 1.5"):
+        build_method(config("vsie", after=1.5))
+
+
+@pytest.mark.parametrize("name", ["sie", "vicreg"])
+def test_other_methods_are_ready_from_the_start(name):
+    outputs = build_method(config(name))(torch.rand(4, 2, 3, 3, 16, 16), random_poses(4, 2, 3))
+    assert outputs.ready == 1
 
 
 def test_sie_is_the_papers_loss():

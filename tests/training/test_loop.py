@@ -108,9 +108,9 @@ def test_sigterm_saves_and_exits_cleanly(whole, clips, tools, tmp_path):
     assert_same_bits(weights(whole), weights(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("what", ["method=byol", "method=supervised", "data.augment.after=1"])
+@pytest.mark.parametrize("what", ["method=byol", "method=supervised", "method.after=1"])
 def test_a_run_with_a_memory_of_its_own_resumes_to_the_same_bits(clips, tmp_path, what, monkeypatch):
-    """A moving average; labels; colours that change as far as motion was learned in the step before."""
+    """A moving average; labels; colours that change as far as the step before was ready for it."""
     more = (what, "trainer.images=192")
     guessed = staticmethod(lambda error, views, trust=None: (error.detach() / 2).clamp(0, 1))  # so few steps teach nothing
     monkeypatch.setattr(EquivarianceContrast, "learned", guessed)
@@ -127,7 +127,7 @@ def test_a_run_with_a_memory_of_its_own_resumes_to_the_same_bits(clips, tmp_path
     pipeline.train(compose("train", overrides(clips, tmp_path / "run", *more)))
     assert len(steps) == 6
     assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
-    assert 0 < float(log(tmp_path / "run")[2]["learned"]) <= 1
+    assert 0 < float(log(tmp_path / "run")[2]["ready"]) <= 1
 
 
 def test_two_processes_give_the_loss_curve_of_one(clips, tools, tmp_path):
@@ -165,7 +165,7 @@ def test_accumulation_sees_the_same_images(whole, clips, tmp_path):
 
 def test_the_log_has_terms_probes_and_alarms(whole):
     row = log(whole)[-1]
-    expected = {"loss", "term/leak", "learned", "images_per_second", "learning_rate", "online/top1/inv", "online/pose_deg/equi",
+    expected = {"loss", "term/leak", "ready", "images_per_second", "learning_rate", "online/top1/inv", "online/pose_deg/equi",
                 "collapse/rankme/inv", "collapse/std/equi", "collapse/within_object_share/all"}  # fmt: skip
     assert expected <= row.keys()
     assert int(row["images"]) == 640

@@ -56,9 +56,6 @@ class Augment(nn.Module):
             Colours are turned about the grey axis of RGB, where HSV would turn them along the edges of the cube.
         jitter_probability: Of changing the colours (the four above) of a clip.
         gray_probability: Of taking the colours away.
-        after: How far motion has to be learned (see `forward`) before colours change in full; before that they change in
-            proportion. Where all that changes in a clip is the motion, changed colours bury it, and from the start on none is
-            learned; once it is they do no harm. 0: in full from the start.
         crop: Least share of the area that a random resized crop keeps, in (0, 1]; 1 for no crop. The size stays. Poses
             do not follow.
         crop_ratio: Least and largest width / height of the crop.
@@ -81,7 +78,6 @@ class Augment(nn.Module):
         hue: float = 0.0,
         jitter_probability: float = 1.0,
         gray_probability: float = 0.0,
-        after: float = 0.0,
         crop: float = 1.0,
         crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
         blur: float = 0.0,
@@ -94,7 +90,7 @@ class Augment(nn.Module):
         limits = {"hue": (hue, 0.5), "blur": (blur, float("inf")), "noise": (noise, float("inf"))}
         shares = {
             "brightness": brightness, "contrast": contrast, "saturation": saturation, "crop": crop,
-            "jitter_probability": jitter_probability, "gray_probability": gray_probability, "after": after,
+            "jitter_probability": jitter_probability, "gray_probability": gray_probability,
             "blur_probability": blur_probability, "noise_probability": noise_probability,
             "mirror_probability": mirror_probability,
         }  # fmt: skip
@@ -103,7 +99,7 @@ class Augment(nn.Module):
                 raise ValueError(f"{name} is {value}, expected 0 to {most}" + (", and not 0" if name == "crop" else ""))
         if not 0 < crop_ratio[0] <= crop_ratio[1]:
             raise ValueError(f"crop_ratio is {tuple(crop_ratio)}, expected (least, largest) with 0 < least <= largest")
-        self.jitter, self.after = (brightness, contrast, saturation, hue), after
+        self.jitter = (brightness, contrast, saturation, hue)
         self.jitter_probability, self.gray_probability = jitter_probability, gray_probability
         self.crop, self.crop_ratio = crop, tuple(crop_ratio)
         self.blur, self.blur_probability = blur, blur_probability
@@ -135,7 +131,7 @@ class Augment(nn.Module):
         return any(self.jitter) or self.gray_probability > 0 or self.crop < 1 or self.blur > 0 or self.noise > 0
 
     def forward(
-        self, clips: Tensor, seed: int | torch.Generator, share: tuple[int, int] = (0, 1), *, learned: float = 1.0
+        self, clips: Tensor, seed: int | torch.Generator, share: tuple[int, int] = (0, 1), *, strength: float = 1.0
     ) -> Tensor:
         """Augmented clips, of the shape and dtype of `clips` and in [0, 1].
 
@@ -144,7 +140,7 @@ class Augment(nn.Module):
             seed: What the draws are a function of; from a generator one number is taken. torch's own generators are left
                 as they were.
             share: This process's number, and how many there are: colours are drawn as for one batch of all of them.
-            learned: How far the motion between views is learned, from 0 (a guess) to 1, for `after`.
+            strength: Of the changes of colour, 0 to 1: none to those that were asked for.
         """
         if clips.dim() != 5 or clips.shape[1] != 3 or not clips.is_floating_point():
             raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}, expected float (B, 3, T, H, W)")
@@ -154,7 +150,6 @@ class Augment(nn.Module):
             seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
         with torch.no_grad():
             if any(self.jitter) or self.gray_probability > 0:
-                strength = min(1.0, learned / self.after) if self.after else 1.0
                 clips = self._coloured(clips, _draws(6, len(clips), seed, share), strength)
             if self.crop == 1 and self.blur == 0 and self.noise == 0:
                 return clips

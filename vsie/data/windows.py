@@ -215,6 +215,11 @@ class WindowsDataset(Dataset):
         return self.posed and (self.motion is not None or self.noise is not None or self.shuffled)
 
     @property
+    def one_clip(self) -> bool:
+        """Whether all windows of an item come from one clip, in which light and floor stay as they are."""
+        return not self.manifest.unordered and (self.clips_per_item == 1 or int(np.diff(self._first).max()) == 1)
+
+    @property
     def epoch(self) -> int:
         """The epoch that items are drawn for."""
         return int(self._epoch)

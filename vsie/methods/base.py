@@ -38,7 +38,7 @@ class Split:
         return latents[..., : self.invariant], latents[..., self.invariant :]
 
 
-LEARNED = "learned"  # beside the terms of a method that can tell it
+READY = "ready"  # beside the terms of a method that is not always
 
 
 @dataclass
@@ -49,14 +49,14 @@ class Outputs:
         loss: The weighted sum, a scalar with gradient.
         terms: Each unweighted term, a scalar tensor.
         latents: Per-step representations (B, N, D), without gradient: for probes and alarms.
-        learned: How far the motion between views is learned, from 0 (a guess) to 1, a scalar without gradient and the same in all
-            processes; 1 of a method that does not tell.
+        ready: How far the method is ready for changed colours, from 0 to 1, a scalar without gradient and the same in all
+            processes; 1 of a method that always is.
     """
 
     loss: Tensor
     terms: dict[str, Tensor]
     latents: Tensor
-    learned: Tensor | float = 1.0
+    ready: Tensor | float = 1.0
 
 
 class Method(nn.Module):
@@ -83,6 +83,8 @@ class Method(nn.Module):
     needs_labels = False  # then `terms` is given the labels too
     weighs = False  # whether `terms` takes `trust` (B, N, N) in the motion between views: all that are told or asked of motion
     part = "equi"  # what `embed` takes: the equivariant part of the latent, or ``all`` of it
+    one_clip = False  # whether all views of an object come from one clip, with one light: the trainer says so
+    progress = 0.0  # share of the training that is done, which the trainer says before each step
     mixed = False  # bfloat16 in the encoder; poses, statistics and cosines always have all of float32
     similarity = "euclidean"  # in which sense a prediction is near its target: what inversion and retrieval use
 
@@ -165,14 +167,14 @@ class Method(nn.Module):
     def outputs(self, latents: Tensor, terms: dict[str, Tensor]) -> Outputs:
         """What a step gives, from its latents (B, N, D) and what `terms` gives."""
         terms = dict(terms)
-        learned = terms.pop(LEARNED, 1.0)
+        ready = terms.pop(READY, 1.0)
         loss = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name])
-        return Outputs(loss, {name: term.detach() for name, term in terms.items()}, latents.detach(), learned)
+        return Outputs(loss, {name: term.detach() for name, term in terms.items()}, latents.detach(), ready)
 
     def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
         """The method's terms from latents (B, N, D) and poses (B, N, 4, 4), by the names in TERMS.
 
-        Beside them, from a method that can tell, `Outputs.learned`.
+        Beside them, from a method that is not always ready, `Outputs.ready`.
         """
         raise TypeError(f"{type(self).__name__} must define its terms")
 

@@ -96,25 +96,25 @@ class Trainer(TrainerConfig):
         per_object = dataset.windows * dataset.frames
         self.steps = max(1, round(self.images / (self.batch * per_object)))
         fabric.to_device(method)
-        method.mixed = self.mixed
+        method.mixed, method.one_clip = self.mixed, dataset.one_clip
         module = self.wrap(method)
         optimiser = self.build_optimiser(method)
         module, optimiser = fabric.setup(module, optimiser)
         probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed, told=method.frame if dataset.told else None))
-        start, seconds, learned = 0, 0.0, 0.0
+        start, seconds, ready = 0, 0.0, 0.0
         if resume and checkpoint.locate(run, missing_ok=True):
             checkpoint.load_weights(run, method)
             state = checkpoint.load_state(run)
             optimiser.load_state_dict(state["optimiser"])
             probes.load_extra_state(state["probes"])
-            start, seconds, learned = state["step"], state["seconds"], state.get("learned", 1.0)
+            start, seconds, ready = state["step"], state["seconds"], state.get("ready", 1.0)
             fabric.print(f"resumed at step {start} of {self.steps}")
         log = Log(run, start, self.tensorboard) if fabric.is_global_zero else None
 
         def save(step: int) -> None:
             if fabric.is_global_zero:
                 spent = seconds + time.monotonic() - begun
-                state = {"step": step, "seconds": spent, "learned": learned, "optimiser": optimiser.state_dict(),
+                state = {"step": step, "seconds": spent, "ready": ready, "optimiser": optimiser.state_dict(),
                          "probes": probes.extra_state()}  # fmt: skip
                 checkpoint.save(run, method, config, state)
             fabric.barrier()
@@ -125,13 +125,13 @@ class Trainer(TrainerConfig):
         with bar, terminations() as asked:
             for step, batches in zip(range(start, self.steps), self.batches(dataset, start, seed, workers), strict=False):
                 torch.manual_seed(_mix(seed, step))
-                rate = self.rate(step)
+                method.progress, rate = step / self.steps, self.rate(step)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
                 optimiser.zero_grad(set_to_none=True)
                 loss, terms = 0.0, {}
                 for number, batch in enumerate(batches):
-                    clips, poses, labels = self.ready(batch, augment, _mix(seed, step) + number, learned)
+                    clips, poses, labels = self.ready(batch, augment, _mix(seed, step) + number, ready)
                     trust = fabric.to_device(batch["trust"]) if "trust" in batch else None
                     with fabric.no_backward_sync(module, enabled=number + 1 < self.accumulate):
                         weights = {"trust": trust} if method.weighs and trust is not None else {}
@@ -142,7 +142,7 @@ class Trainer(TrainerConfig):
                         terms[name] = terms.get(name, 0.0) + distributed.mean(term) / self.accumulate
                 if not torch.isfinite(loss):
                     raise FloatingPointError(self.keep_inputs(run, step, batches, terms))
-                learned = float(outputs.learned)
+                ready = float(outputs.ready)
                 optimiser.step()
                 method.after_step(step + 1, self.steps)
                 flat = None if poses is None else poses.flatten(1, 2)
@@ -154,7 +154,7 @@ class Trainer(TrainerConfig):
                     speed = (done - start) * self.batch * per_object / (now - begun)
                     row = {"step": done, "images": done * self.batch * per_object, "loss": loss.item()}
                     row |= {f"term/{name}": value.item() for name, value in terms.items()} | {"learning_rate": rate}
-                    row |= {"learned": learned, "images_per_second": speed, "seconds": seconds + now - begun}
+                    row |= {"ready": ready, "images_per_second": speed, "seconds": seconds + now - begun}
                     row |= probes.scores | alarms(method.split, outputs.latents)
                     log.write(row)
                     shown = {name: f"{value.item():.3f}" for name, value in terms.items() if method.weights.get(name)}
@@ -215,17 +215,17 @@ class Trainer(TrainerConfig):
                 return
             yield group
 
-    def ready(self, batch: dict[str, Any], augment, seed: int, learned: float) -> tuple[Tensor, Tensor | None, Tensor]:
+    def ready(self, batch: dict[str, Any], augment, seed: int, ready: float) -> tuple[Tensor, Tensor | None, Tensor]:
         """A collated batch on the device: clips (B, V, 3, T, H, W) float in [0, 1], poses (B, V, S, 4, 4), labels (B,).
 
-        Augmented as far as motion is `learned`.
+        Colours are changed as far as the method is `ready`.
         """
         clips = self.fabric.to_device(batch["clips"]).permute(0, 1, 5, 2, 3, 4).float().div_(255)
         poses = self.fabric.to_device(batch["poses"]) if "poses" in batch else None
         if augment is not None:
             share = (self.fabric.global_rank, self.fabric.world_size)
             clips, poses = augment.mirrored(clips, poses, seed, share)
-            clips = augment(clips.flatten(0, 1), seed, share, learned=learned).unflatten(0, clips.shape[:2])
+            clips = augment(clips.flatten(0, 1), seed, share, strength=ready).unflatten(0, clips.shape[:2])
         return clips, poses, self.fabric.to_device(batch["label"])
 
     def any_rank(self, flag: threading.Event) -> bool:
