@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from vsie import pipeline, told
+from vsie import pipeline, pose, told
 from vsie.config import compose, to_plain
 from vsie.data import load
-from vsie.evaluation import suite
+from vsie.evaluation import inversion, suite
 from vsie.evaluation.suite import Result
 from vsie.feature_set import load_features
 from vsie.model import build_method
@@ -109,6 +110,25 @@ def test_measures_against_estimated_motion_are_marked_in_keys_and_table():
     both = tables.compare({"one": [result.metrics], "other": [{"steering/mrr": 0.7}]})
     assert "| MRR among the object's views | - | 0.700 |" in both
     assert "| MRR among the object's views, against estimated motion | 0.500 | - | 0.130 |" in both
+
+
+@pytest.mark.parametrize(("errors_deg", "axis_deg", "kept"), [(5, 0, False), (0, 0, False), (40, 0, True), (2, 45, True)])
+def test_motion_is_looked_for_about_one_axis_where_only_errors_are_off_it(errors_deg, axis_deg, kept):
+    generator = torch.Generator().manual_seed(0)
+    turn = 4 * torch.rand(500, 1, generator=generator, dtype=torch.float64) - 2
+    tilt = math.radians(axis_deg) * torch.randn(500, generator=generator, dtype=torch.float64)
+    axes = torch.stack([tilt.sin(), torch.zeros(500), tilt.cos()], 1)
+    error = pose.exp(math.radians(errors_deg) * torch.randn(500, 3, generator=generator, dtype=torch.float64))
+    deltas = pose.rigid(pose.exp(turn * axes) @ error)
+    found = told.without_errors(deltas)
+    if kept:
+        assert torch.equal(found, deltas)
+        return
+    vectors = pose.log(found[:, :3, :3])
+    axis = inversion.main_axis(vectors)
+    assert axis is not None and abs(float(axis[2])) > 0.999
+    assert (vectors[:, 2] - turn[:, 0]).abs().median() < math.radians(errors_deg) + 1e-6
+    assert torch.equal(found[:, :3, 3], deltas[:, :3, 3])
 
 
 def test_trust_decides_which_training_deltas_there_are(videos):

@@ -53,13 +53,13 @@ def _coefficients(steering: Steering, rotation: Tensor, dtype: torch.dtype) -> T
     return steering.coefficients(pose.rigid(rotation).to(dtype)).to(dtype)
 
 
-def main_axis(rotation_vectors: Tensor) -> Tensor | None:
-    """The one axis (3,) that all rotation vectors (M, 3) share, or None where they span more."""
+def main_axis(rotation_vectors: Tensor, off: float = ONE_AXIS) -> Tensor | None:
+    """The one axis (3,) that rotation vectors (M, 3) share, or None where a share `off` of their spread, or more, is off it."""
     second_moment = rotation_vectors.mT @ rotation_vectors
     values, vectors = torch.linalg.eigh(second_moment)
     if float(values[-1]) <= 0:
         raise ValueError("all training deltas are the identity; there is no motion to invert")
-    return vectors[:, -1] if float((values[:2].sum() / values[-1]).sqrt()) < ONE_AXIS else None
+    return vectors[:, -1] if float((values[:2].sum() / values[-1]).sqrt()) < off else None
 
 
 def arc(angles: Tensor, count: int) -> Tensor:
