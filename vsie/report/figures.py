@@ -88,7 +88,7 @@ TITLES = {
     "collapse/rankme": "effective rank", "collapse/std": "standard deviation",
     "collapse/within_object_share": "share of variance within objects",
 }  # fmt: skip
-PANELS_OFF = ("learning_rate", "lr", "seconds", "images", "images_per_second", "time_left", "epoch", "step")
+PANELS_OFF = ("learning_rate", "lr", "ready", "seconds", "images", "images_per_second", "time_left", "epoch", "step")
 
 
 def training_curves(file: Path | str, out: Path | str) -> Path:
