@@ -356,7 +356,7 @@ def evaluate(
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.step_times, motion)
     deltas = geometry.delta(*training_deltas(dataset), method.frame)[..., :4] if dataset.posed else None
-    if dataset.told:
+    if dataset.told and method.steers:
         deltas = told.without_errors(deltas)
     live = Live(encoder=method.encoder, train=splits["train"], test=splits["test"], window=window, turns=small_turns(config))
     result = suite.evaluate(

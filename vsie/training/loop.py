@@ -101,7 +101,7 @@ class Trainer(TrainerConfig):
         optimiser = self.build_optimiser(method)
         module, optimiser = fabric.setup(module, optimiser)
         probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed, told=method.frame if dataset.told else None))
-        start, seconds, ready = 0, 0.0, 0.0
+        start, seconds, ready = 0, 0.0, 1.0
         if resume and checkpoint.locate(run, missing_ok=True):
             checkpoint.load_weights(run, method)
             state = checkpoint.load_state(run)
