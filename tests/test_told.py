@@ -120,6 +120,8 @@ def test_motion_is_looked_for_about_one_axis_where_only_errors_are_off_it(errors
     axes = torch.stack([tilt.sin(), torch.zeros(500), tilt.cos()], 1)
     error = pose.exp(math.radians(errors_deg) * torch.randn(500, 3, generator=generator, dtype=torch.float64))
     deltas = pose.rigid(pose.exp(turn * axes) @ error)
+    still = torch.eye(4).expand(3, 4, 4)
+    assert torch.equal(told.without_errors(still), still)
     found = told.without_errors(deltas)
     if kept:
         assert torch.equal(found, deltas)
