@@ -42,7 +42,7 @@ from vsie.feature_set import Features, flat
 
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
 DEFAULT = ("classification", "pose", "tracking")
-VERSION = 2  # one more wherever a probe or a measure changes what it gives: figures of two versions are not compared
+VERSION = 3  # one more wherever a probe or a measure changes what it gives: figures of two versions are not compared
 COMPATIBLE = ("sie",)
 STEPS_PER_OBJECT = 8  # of a pair probe: with 27 objects 150 steps found what 1,200 did, with 120 they did not
 PROBE_FRAMES = 24_000  # train frames that the pair probes see, evenly over the objects

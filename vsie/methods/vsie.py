@@ -1,6 +1,6 @@
 """vsie: the split latent of SIE, learned from video.
 
-What differs from SIE (each measured, see the README's ablations):
+What differs from SIE (each measured, see .github/results/README.md):
 
 * views are steps of clips: several windows of an object, each a few spaced frames that the encoder sees together;
 * all ordered pairs among an object's steps are used, within windows and across them: with the factorised predictor an
