@@ -44,6 +44,8 @@ class Features:
             where the latent has no split.
         latents: (N, F, L) what the scene was drawn from beside the pose (hues in turns, angles in radians), or None.
         latent_names: L names, such as ``floor_hue``.
+        orbits: (N,) int64; the poses of clips that have one number are in one frame, as those of an object are where they are
+            known. Where they are estimated clip by clip they are not, and pairs lie within clips. None: the objects.
         frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view
             V of 3DIEBench is where this is V); None where it is not.
     """
@@ -60,6 +62,7 @@ class Features:
     latents: np.ndarray | None = None
     latent_names: Sequence[str] = ()
     frame_numbers: np.ndarray | None = None
+    orbits: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or 0 in self.image.shape:
@@ -73,6 +76,8 @@ class Features:
             expected["latents"] = (number, frames, len(self.latent_names))
         if self.frame_numbers is not None:
             expected["frame_numbers"] = (number, frames)
+        if self.orbits is not None:
+            expected["orbits"] = (number,)
         for name, shape in expected.items():
             found = np.shape(getattr(self, name))
             if found != shape:
@@ -122,6 +127,8 @@ class Features:
         columns = {name: getattr(self, name) for name in ("image", "clip", "poses", "times", "latents", "frame_numbers")}
         of_frames = {name: None if value is None else value[clips, steps] for name, value in columns.items()}
         of_clips = {name: getattr(self, name)[clips[:, 0]] for name in ("labels", "objects", "clips")}
+        if self.orbits is not None:
+            of_clips["orbits"] = self.orbits[clips[:, 0]]
         paths = [self.paths[clip] for clip in clips[:, 0]]
         return dataclasses.replace(self, **of_frames, **of_clips, paths=paths)
 
@@ -132,8 +139,9 @@ class Features:
         return PARTS if self.invariant_dim else ("all",)
 
     def views(self, cap: int | None = None) -> list[np.ndarray]:
-        """Per object the indices of its frames among all N * F, evenly thinned to at most `cap`; objects in sorted order."""
-        frame_objects = np.repeat(self.objects, self.frames)
+        """Per object (per orbit, where these are other) the indices of its frames among all N * F, evenly thinned to at most
+        `cap`; objects in sorted order."""
+        frame_objects = np.repeat(self.objects if self.orbits is None else self.orbits, self.frames)
         order = np.argsort(frame_objects, kind="stable")
         _, starts = np.unique(frame_objects[order], return_index=True)
         groups = np.split(order, starts[1:])

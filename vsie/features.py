@@ -284,8 +284,9 @@ def evaluation_features(
             put("clip", items, context.cpu().numpy())
         put("times", items, times.numpy())
         put("poses", items, poses.numpy())
-        for name, key in (("labels", "label"), ("objects", "object"), ("clips", "clip")):
-            put(name, items, np.array([int(clip[key]) for clip in clips], dtype=np.int64))
+        for name, key in (("labels", "label"), ("objects", "object"), ("clips", "clip"), ("orbits", "orbit")):
+            if key in clips[0]:
+                put(name, items, np.array([int(clip[key]) for clip in clips], dtype=np.int64))
         for item, clip in zip(items, clips, strict=True):
             paths[item] = str(clip["path"])
     method.train(was_training)

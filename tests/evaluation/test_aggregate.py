@@ -64,3 +64,11 @@ def test_too_few_views_are_said(sets):
     result = suite.evaluate(*few, protocols=["aggregate"], progress=False)
     assert "aggregate/top1@5" not in result.metrics and "aggregate/top1@3" in result.metrics
     assert any("aggregate of 5 views skipped" in note for note in result.notes)
+
+
+def test_of_a_latent_without_a_split_all_is_asked(sets):
+    whole = [dataclasses.replace(data, invariant_dim=0) for data in sets]
+    result = suite.evaluate(*whole, protocols=["aggregate"], progress=False)
+    for views in (1, 3, 5):
+        assert result.metrics[f"aggregate/top1@{views}"] == result.metrics[f"aggregate/top1@{views}/mean"]
+    assert any("no split" in note for note in result.notes)

@@ -145,3 +145,21 @@ def test_pairs_of_one_motion_are_found_and_climb_the_ladder():
     equivariant, invariant = score("equi"), score("inv")
     assert equivariant["linear"] > 0.9 and equivariant["isometry"] > 0.9 > 0.5 > equivariant["identity"]
     assert invariant["identity"] > 0.9
+
+
+def test_of_many_objects_the_pairs_of_some_are_taken():
+    data = features(objects=40, clips=2, frames=3)
+    source, target = ladder.all_pairs(data, most=310)
+    objects = data.objects[(source // 3).numpy()]
+    assert len(source) == 300 and (objects == data.objects[(target // 3).numpy()]).all() and bool((source != target).all())
+    assert len(np.unique(objects)) == 10 and objects.min() == 0 and objects.max() == 39
+    assert len(ladder.all_pairs(data)[0]) == 40 * 30
+
+
+def test_sums_of_an_orbit_are_the_same_in_pieces(monkeypatch):
+    x, objects = torch.randn(100, 5) + 3, np.random.default_rng(0).integers(0, 9, 100)
+    whole = ladder.orbit_sums(x, objects)
+    monkeypatch.setattr(ladder, "CHUNK", 7)
+    np.testing.assert_allclose(ladder.orbit_sums(x, objects), whole, rtol=1e-9, atol=1e-9)
+    within = sum(((x[objects == o] - x[objects == o].mean(0)).double() ** 2).sum() for o in range(9))
+    assert whole[:, 0].sum() == pytest.approx(float(within), rel=1e-5)

@@ -12,6 +12,7 @@ from tests.evaluation.synthetic import features
 from vsie.evaluation import audit as audits
 from vsie.evaluation import leakage
 from vsie.evaluation.audit import Audit, Rows
+from vsie.evaluation.classification import thin
 from vsie.evaluation.leakage import matrix
 
 
@@ -90,12 +91,41 @@ def test_rows_are_matched_in_width():
         leakage.reduced(rows, 5, "best")
 
 
-def test_a_collapsed_row_is_refused_by_name():
+def test_a_collapsed_row_is_left_out_by_name_and_a_collapsed_latent_refused():
     train, test = pair(objects=12)
     values = train.clip.copy()
     values[..., : train.invariant_dim] = 0.5
-    with pytest.raises(ValueError, match="the row inv has collapsed"):
-        matrix(Audit(train, test), dataclasses.replace(train, clip=values), test)
+    audit = Audit(train, test, pair_steps=5, mlp_steps=5)
+    found = matrix(audit, dataclasses.replace(train, clip=values), test, shuffled=False)
+    assert "inv" not in found.cells and "the row inv has collapsed" in found.left_out["inv"]
+    assert found.width == train.image.shape[-1] - train.invariant_dim and "pose_left/pair/equi" in found.leaks()
+    with pytest.raises(ValueError, match="the row all has collapsed"):
+        matrix(audit, dataclasses.replace(train, clip=np.full_like(values, 0.5)), test)
+
+
+def test_of_many_objects_some_are_asked_about_several_frames_each():
+    """Pairs are there however many objects there are, and no more frames are looked at."""
+    train, test = pair(objects=90, frames=4)
+    few = Audit(train, test, train_frames=100, test_frames=60)
+    assert few.paired and [len(chosen) for chosen in few.chosen] == [100, 60]
+    for objects in few.objects:
+        assert set(np.unique(objects, return_counts=True)[1]) == {audits.VIEWS}
+    assert few.objects[0][0] == train.objects[0] and few.objects[0][-1] == train.objects[-1]
+    enough = Audit(train, test, train_frames=720, test_frames=400)
+    assert [len(chosen) for chosen in enough.chosen] == [720, 360]  # 8 and 4 of each: all objects are there
+    single = thin(train, 45)
+    assert len(single) == 45 and len(np.unique(single % 8)) > 3  # not the first frame of all
+
+
+def test_pairs_lie_within_orbits_and_intervals_are_over_objects():
+    train, test = pair(objects=12)
+    audit = Audit(*(dataclasses.replace(f, orbits=np.arange(len(f.objects))) for f in (train, test)))
+    source, target = (audit.chosen[1][audit._pairs[key].numpy()] // test.frames for key in ("source", "target"))
+    assert (source == target).all()  # within clips
+    assert len(audit.names) == 12 and len(audit._pairs["groups"]) == 24
+    across = Audit(train, test)
+    source, target = (across.chosen[1][across._pairs[key].numpy()] // test.frames for key in ("source", "target"))
+    assert (source != target).any()
 
 
 def test_light_and_floor_are_columns_where_they_are_known():

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.synthetic import features
 from vsie.evaluation import bootstrap, paired, rotations
@@ -36,8 +37,6 @@ def test_resamples_are_those_of_the_intervals_already_in_use(kind, interval):
 def test_statistics_of_sums_are_their_definitions():
     rng = np.random.default_rng(0)
     truth, guess, names = rng.normal(size=(40, 3)), rng.normal(size=(40, 3)), np.repeat(np.arange(8), 5)
-    import torch
-
     terms = rotations.r2_sums(torch.from_numpy(guess), torch.from_numpy(truth))
     expected = np.mean(1 - ((guess - truth) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0))
     assert Sample("r2", terms, names).value == pytest.approx(expected)
@@ -140,11 +139,32 @@ def test_samples_survive_their_file(tmp_path):
 
 
 def test_what_samples_share_is_stored_once(tmp_path):
-    truth, rng = np.random.default_rng(0).normal(size=(500, 20)), np.random.default_rng(1)
+    truth, rng = np.random.default_rng(0).normal(size=(500, 18)), np.random.default_rng(1)
+    ones = np.ones((500, 1))
     objects = np.arange(500)
-    samples = {f"r2/{number}": Sample("r2", np.hstack([rng.normal(size=(500, 9)), truth]), objects) for number in range(30)}
+    samples = {f"r2/{number}": Sample("r2", np.hstack([ones, rng.normal(size=(500, 9)), truth]), objects) for number in range(30)}
     paired.save(tmp_path / "samples.npz", samples)
-    own, shared = 30 * 9 * 500 * 4, 20 * 500 * 4
+    own, shared = 30 * 9 * 500 * 4, 19 * 500 * 4
     assert (tmp_path / "samples.npz").stat().st_size < own + shared + 16_000
     for key, sample in paired.load(tmp_path / "samples.npz")[0].items():
-        np.testing.assert_allclose(sample.values, samples[key].values, rtol=1e-6)
+        np.testing.assert_allclose(sample.values, rotations.recentred(samples[key].values), rtol=1e-6, atol=1e-6)
+
+
+def test_what_does_not_vary_is_not_there_in_a_file_either(tmp_path):
+    """Sums of squares of a constant are large numbers whose difference is 0: single precision would make a variance of it."""
+    rng = np.random.default_rng(0)
+    truth = np.concatenate([rng.normal(size=(200, 2)), np.full((200, 1), 0.8660254)], 1)
+    guess, names = truth + 0.3 * rng.normal(size=truth.shape), np.repeat(np.arange(20), 10)
+    sums = bootstrap.group_sums(rotations.r2_sums(*map(torch.from_numpy, (guess, truth))), names)
+    sample = Sample("r2", sums, np.arange(20))
+    paired.save(tmp_path / "samples.npz", {"r2": sample})
+    again = paired.load(tmp_path / "samples.npz")[0]["r2"]
+    counts = bootstrap.draw(20, replicates=50)
+    assert again.value == pytest.approx(sample.value, abs=1e-5)
+    np.testing.assert_allclose(again.replicates(counts), sample.replicates(counts), atol=1e-5)
+
+
+def test_the_worst_of_scores_that_are_not_all_known_is_not_known():
+    known, unknown = Sample("mean", np.array([[3.0, 4]]), np.arange(1)), Sample("mean", np.array([[np.nan, 4]]), np.arange(1))
+    assert Worst([(known, 0.25)]).value == 0.5 and Worst([(known, 0.9)]).value == 0
+    assert np.isnan(Worst([(known, 0.25), (unknown, 0.25)]).value)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from vsie.evaluation import moments
 from vsie.evaluation.audit import Rows, linear_prediction, mlp_prediction
 from vsie.evaluation.moments import BESIDE, conditioning
 from vsie.evaluation.probes import Given, Training, best
@@ -103,3 +104,14 @@ def test_the_best_weights_are_kept_and_not_the_last():
     probe = training.finished()
     assert len(looks) > 3 and float(probe[1].weight) == 0.0  # the first look is at the untrained one
     assert not any(p.requires_grad for p in probe.parameters())
+
+
+def test_conditioning_of_many_rows_sees_all_steps_of_clips(monkeypatch):
+    """Every second row of clips of two frames is a first frame: a stride would not see what only the second one shows."""
+    monkeypatch.setattr(moments, "CONDITIONED", 500)
+    rows = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0))
+    rows[::2, 3] = 0.0
+    mean, beside, white = conditioning(rows)
+    assert white.shape == (4, 4) and float(beside[3].abs().max()) > 0
+    for again, other in zip((mean, beside, white), conditioning(rows), strict=True):
+        assert torch.equal(again, other)

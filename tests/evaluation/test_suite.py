@@ -173,3 +173,30 @@ def test_a_method_that_is_not_linear_has_every_key_of_one_that_is():
         assert found[key] == pytest.approx(expected[key], abs=1e-6)
     for key in ("pose/geodesic_median_deg/inversion", "tracking/inversion/rpe_deg@1", "tracking/inversion/drift_deg"):
         assert found[key] == pytest.approx(expected[key], abs=0.3)
+
+
+ALL = ["classification", "pose", "tracking", "leakage", "cleaned", "single", "ladder", "erasure", "seis", "dci", "aggregate"]
+
+
+def test_where_nothing_moves_the_class_is_judged_all_the_same():
+    train, test = pair(objects=12, frames=4)
+    still = [dataclasses.replace(data, poses=np.tile(np.eye(4), (*data.poses.shape[:2], 1, 1))) for data in (train, test)]
+    result = suite.evaluate(*still, steering=BlockSteering(), protocols=ALL, probe_steps=3, progress=False)
+    assert "classification/top1/inv" in result.metrics and "leakage/class_linear/inv" in result.metrics
+    assert not any("inversion" in key for key in result.metrics)
+    said = " ".join(result.notes)
+    assert said.count("the predictor is not inverted: all training deltas are the identity") == 1 and "erasure cut short" in said
+
+
+def test_a_part_of_one_direction_is_named_and_the_others_are_judged():
+    found = []
+    for data in pair(objects=12, frames=6):
+        values, edge = data.clip.copy(), data.invariant_dim
+        values[..., edge:] = values[..., edge : edge + 1] * np.linspace(1, 2, values.shape[-1] - edge, dtype=np.float32)
+        found.append(dataclasses.replace(data, clip=values, image=values))
+    result = suite.evaluate(*found, protocols=ALL, probe_steps=3, progress=False)
+    said = " ".join(result.notes)
+    assert "ladder skipped: part equi" in said and "the row equi has collapsed" in said and "seis@" in said
+    asked = ("ladder/identity", "seis/equiv@", "leakage/pose_linear", "single/pair")
+    keys = [key for key in result.metrics if key.startswith(asked)]
+    assert any(key.endswith("/inv") for key in keys) and not any(key.endswith("/equi") for key in keys)

@@ -137,6 +137,6 @@ def test_the_stretch_that_is_judged_has_no_cut_and_no_doubtful_step(folder, tmp_
     clips = EstimatedClips(ClipsDataset(manifest, None), motion, frames=4, widest=3)
     assert len(clips) == 1 and clips.left_out == 4
     item = clips[0]
-    assert item["object"] == 1 and item["frames"].shape[0] == 4
+    assert item["orbit"] == 1 and item["object"] == manifest.object[1] and item["frames"].shape[0] == 4
     np.testing.assert_allclose(item["poses"], motion.poses(1)[[8, 10, 12, 14]], atol=1e-6)
     np.testing.assert_array_equal(item["frames"], ClipsDataset(manifest, None)[1]["frames"][[8, 10, 12, 14]])

@@ -1,8 +1,8 @@
 """Which class is it, from several views at once? A linear probe on what the method makes of 1, 3 and 5 views of an object.
 
 Notable: a method says itself what its invariant representation of a set of views is (`Method.summarise`); without a say of its
-own that is the mean of the invariant part. seq-JEPA's is its transformer's aggregate of views and motions, which the paper
-judges with 1, 3 and 5 of them. Beside it stands the mean of the whole latent over the very same views.
+own that is the mean of the invariant part, or of all of a latent without one. seq-JEPA's is its transformer's aggregate of views
+and motions, which the paper judges with 1, 3 and 5 of them. Beside it stands the mean of the whole latent over the same views.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def summaries(features: Features, poses: Tensor, sets: np.ndarray, summary: Summ
 def protocol(task) -> None:
     """For `suite`: ``aggregate/top1@<views>``, with ``/floor`` and ``/mean``: of the mean of the whole latent over the views."""
     both = (task.train, task.test)
-    own = task.summary or (lambda latents, poses: latents[..., : task.test.invariant_dim].mean(1))
+    width = task.test.invariant_dim or task.test.image.shape[-1]
+    if not (task.summary or task.test.invariant_dim):
+        task.result.notes.append("aggregate: the latent has no split; all of it is asked")
+    own = task.summary or (lambda latents, poses: latents[..., :width].mean(1))
     poses = [view_poses(task.steering, features) for features in both]
     classes = int(max(features.labels.max() for features in both)) + 1
     for count in COUNTS:

@@ -30,6 +30,7 @@ from vsie.feature_set import Features
 
 TRAIN_FRAMES = 4000
 TEST_FRAMES = 4000
+VIEWS = 4  # of an object at least, so that there are pairs: of more objects than that leaves room for, evenly chosen ones
 FOURIER = 768  # random features of the kernel probe
 PENALTIES = (1e-1, 1e-2, 1e-3)  # of the kernel probe's ridge, chosen on a tenth of the train objects
 PAIR_STEPS = 400  # with a third of it the probe on a wide latent is far from done: a leak relative to it looks too large
@@ -221,7 +222,7 @@ class Audit:
         test: Clips of other objects.
         frame: ``body`` or ``camera``, of the pair probe's deltas.
         seed: Of probes, pairs and shuffles.
-        train_frames: At most about so many frames, evenly over the objects.
+        train_frames: At most about so many frames, evenly over the objects (`classification.thin`).
         test_frames: The same of the held-out ones.
         pair_steps: Optimiser steps of the pair probe.
         mlp_steps: Optimiser steps of the MLP.
@@ -232,9 +233,14 @@ class Audit:
         test_frames: int = TEST_FRAMES, pair_steps: int = PAIR_STEPS, mlp_steps: int = MLP_STEPS,
     ):  # fmt: skip
         self.frame, self.seed, self.pair_steps, self.mlp_steps = frame, seed, pair_steps, mlp_steps
-        self.chosen = classification.thin(train, train_frames), classification.thin(test, test_frames)
+        self.chosen = tuple(
+            classification.thin(f, count, least=VIEWS) for f, count in ((train, train_frames), (test, test_frames))
+        )
         sets = (train, test)
         self.objects = tuple(f.objects[rows // f.frames] for f, rows in zip(sets, self.chosen, strict=True))
+        self.orbits = tuple(
+            (f.objects if f.orbits is None else f.orbits)[rows // f.frames] for f, rows in zip(sets, self.chosen, strict=True)
+        )
         self.labels = tuple(torch.from_numpy(f.labels[rows // f.frames]) for f, rows in zip(sets, self.chosen, strict=True))
         self.poses = tuple(
             torch.from_numpy(np.ascontiguousarray(f.poses.reshape(-1, 4, 4)[rows], dtype=np.float64))
@@ -317,8 +323,8 @@ class Audit:
         reference = pose.mean_quaternion(self.poses[0])
         targets = [pose.Targets(p, pose.signed_quaternions(p, reference), self.frame) for p in self.poses]
         groups = []
-        for objects in self.objects:
-            _, index = np.unique(objects, return_inverse=True)
+        for orbits in self.orbits:
+            _, index = np.unique(orbits, return_inverse=True)
             order = np.argsort(index, kind="stable")
             groups.append(np.split(order, np.cumsum(np.bincount(index))[:-1]))
         rng = np.random.default_rng(self.seed)

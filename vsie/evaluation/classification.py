@@ -108,10 +108,18 @@ def nearest_neighbours(
     return votes
 
 
-def thin(features: Features, count: int) -> np.ndarray:
-    """Indices among all N * F frames of at most about `count`, the same number from every object, evenly spaced."""
+def thin(features: Features, count: int, *, least: int = 1) -> np.ndarray:
+    """Indices among all N * F frames of at most about `count`, the same number from every object, evenly spaced.
+
+    Where that would be fewer than `least` of each, `least` of evenly chosen objects.
+    """
     groups = features.views()
-    return np.sort(np.concatenate(features.views(max(1, count // len(groups)))))
+    each = max(least, count // len(groups))
+    chosen = np.linspace(0, len(groups) - 1, max(1, min(len(groups), count // least))).round().astype(int)
+    if each == 1:  # not the first frame of all of them
+        return np.sort([groups[i][i % len(groups[i])] for i in chosen])
+    groups = features.views(each)
+    return np.sort(np.concatenate([groups[i] for i in chosen]))
 
 
 def _hits(scores: Tensor, labels: Tensor, top: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from vsie.evaluation import erasure, leakage
 from vsie.evaluation.audit import Audit, Column, of_task
-from vsie.evaluation.moments import Moments, effective_rank
+from vsie.evaluation.moments import Moments, Unscorable, effective_rank
 from vsie.feature_set import Features
 
 LEAST_RANK = 1.5  # effective: below it hardly anything is left that a class could be told from
@@ -54,9 +54,7 @@ def protocol(task) -> None:
     task.bar.set_postfix_str("cleaned, fitting")
     try:
         erasers = result.erasers or erasure.standard_set(task.train, seed=task.seed)
-    except ValueError as error:
-        if "constant" not in str(error):  # no pose varies: there is nothing to clean
-            raise
+    except Unscorable as error:  # no pose varies: there is nothing to clean
         result.notes.append(f"cleaned skipped: {error}")
         return
     result.erasers.update(erasers)

@@ -25,8 +25,8 @@ from torch import Tensor
 from vsie.eraser import Eraser
 from vsie.evaluation.audit import Audit, Column, Rows, of_task
 from vsie.evaluation.ladder import ridge
-from vsie.evaluation.moments import CHUNK, Moments, effective_rank, scorable_rank
-from vsie.feature_set import Features
+from vsie.evaluation.moments import CHUNK, Moments, Unscorable, effective_rank, scorable_rank
+from vsie.feature_set import Features, flat
 
 FUNCTIONS = ("rotation", "l2", "translation", "time")
 ROUNDS = 8
@@ -85,13 +85,13 @@ def independent(targets: Tensor) -> Tensor:
     """Targets (N, k) standardised, and as an orthonormal basis (N, r) of what they span: constants and repetitions are gone.
 
     Raises:
-        ValueError: All of them are constant; there is nothing to erase.
+        Unscorable: All of them are constant; there is nothing to erase.
     """
     centred = targets.double() - targets.double().mean(0)
     scale = centred.square().mean(0).sqrt()
     alive = scale > 1e-6 * max(1.0, float(targets.abs().max()))
     if not bool(alive.any()):
-        raise ValueError(f"all {targets.shape[1]} functions that should be erased are constant on these frames")
+        raise Unscorable(f"all {targets.shape[1]} functions that should be erased are constant on these frames")
     standard = centred[:, alive] / scale[alive]
     values, vectors = torch.linalg.eigh(standard.mT @ standard / len(standard))
     keep = values > 1e-8 * values[-1]
@@ -249,7 +249,7 @@ def orbit(
     values, vectors = torch.linalg.eigh(within)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     if float(values.sum()) <= 1e-12 * float(moments.xx.diagonal().sum()):
-        raise ValueError("the latents do not vary within objects; there is no orbit to remove")
+        raise Unscorable("the latents do not vary within objects; there is no orbit to remove")
     if rank is None:
         rank = int((values.cumsum(0) / values.sum() < share).sum()) + 1
     return _projector(moments.mean_x, vectors[:, :rank], name)
@@ -284,7 +284,7 @@ def standard_set(
     Raises:
         ValueError: The part has collapsed, or no pose varies.
     """
-    x = torch.from_numpy(np.ascontiguousarray(train.part(part, source).reshape(-1, train.part(part, source).shape[-1])))
+    x = flat(train, part, source)
     turn = functions(train, ("rotation",))
     rotation, basis = independent(turn), independent(functions(train, FUNCTIONS))
     own = Moments.of(x, rotation)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.evaluation.inputs import Steering, linear
+from vsie.evaluation.moments import Unscorable
 
 APART = math.radians(30)  # modes closer than this are one mode
 STEP = 1e-2  # radians, of the central differences of h
@@ -54,11 +55,15 @@ def _coefficients(steering: Steering, rotation: Tensor, dtype: torch.dtype) -> T
 
 
 def main_axis(rotation_vectors: Tensor, off: float = ONE_AXIS) -> Tensor | None:
-    """The one axis (3,) that rotation vectors (M, 3) share, or None where a share `off` of their spread, or more, is off it."""
+    """The one axis (3,) that rotation vectors (M, 3) share, or None where a share `off` of their spread, or more, is off it.
+
+    Raises:
+        Unscorable: None of them turns.
+    """
     second_moment = rotation_vectors.mT @ rotation_vectors
     values, vectors = torch.linalg.eigh(second_moment)
     if float(values[-1]) <= 0:
-        raise ValueError("all training deltas are the identity; there is no motion to invert")
+        raise Unscorable("all training deltas are the identity; there is no motion to invert")
     return vectors[:, -1] if float((values[:2].sum() / values[-1]).sqrt()) < off else None
 
 

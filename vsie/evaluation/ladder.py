@@ -23,13 +23,14 @@ from torch import Tensor
 from vsie import pose
 from vsie.evaluation import bootstrap
 from vsie.evaluation.inputs import Steering
-from vsie.evaluation.moments import CHUNK, Moments, derangement, scorable_rank
+from vsie.evaluation.moments import CHUNK, Moments, Unscorable, derangement, scorable_rank
 from vsie.evaluation.paired import STATISTICS, Sample
-from vsie.feature_set import Features
+from vsie.feature_set import Features, flat
 
 RUNGS = ("identity", "isometry", "linear")
 RIDGE = 1e-3
 COMPONENTS = 128
+PAIRS = 2**20  # of a set are looked at for motions that many share: about 1.2 GB
 Interval = tuple[float, float]
 
 
@@ -300,9 +301,12 @@ def orbit_share(latents: Tensor, objects: np.ndarray, *, name: str = "the repres
 
 def orbit_sums(latents: Tensor, objects: np.ndarray) -> np.ndarray:
     """Sums (objects, 3 + d) from which `orbit_share` follows: |x|^2 within the object, count, |x|^2, x, about the mean of all."""
-    centred = latents.double() - latents.double().mean(0)
-    terms = torch.cat([torch.ones(len(centred), 1), centred.square().sum(1, keepdim=True), centred], 1).numpy()
-    total = bootstrap.group_sums(terms, objects)
+    names, mean = np.unique(objects), sum(part.double().sum(0) for part in latents.split(CHUNK)) / len(latents)
+    total = np.zeros((len(names), 2 + latents.shape[1]))
+    for part, own in zip(latents.split(CHUNK), np.split(objects, range(CHUNK, len(objects), CHUNK)), strict=True):
+        centred = part.double() - mean
+        terms = torch.cat([torch.ones(len(centred), 1), centred.square().sum(1, keepdim=True), centred], 1).numpy()
+        total[np.searchsorted(names, np.unique(own))] += bootstrap.group_sums(terms, own)
     within = total[:, 1] - np.square(total[:, 2:]).sum(1) / total[:, 0]
     return np.concatenate([within[:, None], total], 1)
 
@@ -315,10 +319,18 @@ class FixedMotion:
     tolerance: float
 
 
-def all_pairs(features: Features, *, views: int = 32) -> tuple[Tensor, Tensor]:
-    """All ordered pairs (P,), (P,) of different frames of one object, of at most `views` frames each."""
+def all_pairs(features: Features, *, views: int = 32, most: int = PAIRS) -> tuple[Tensor, Tensor]:
+    """All ordered pairs (P,), (P,) of different frames of one object, of at most `views` frames each.
+
+    Where these are more than `most`, those of as many evenly chosen objects as give so many.
+    """
+    groups = features.views(views)
+    pairs = sum(len(group) * (len(group) - 1) for group in groups)
+    if pairs > most:
+        chosen = np.linspace(0, len(groups) - 1, max(2, len(groups) * most // pairs)).round().astype(int)
+        groups = [groups[i] for i in chosen]
     sources, targets = [], []
-    for group in features.views(views):
+    for group in groups:
         index = torch.from_numpy(group)
         first, second = (~torch.eye(len(group), dtype=torch.bool)).nonzero(as_tuple=True)
         sources.append(index[first])
@@ -405,10 +417,33 @@ def of_task(task) -> list[Pairs]:
     return task.probes["fixed motions"]
 
 
-def rows_of(features: Features, part: str) -> Tensor:
-    """A part of all frames in their clips' context as one list, (N * F, d)."""
-    values = features.part(part, "clip")
-    return torch.from_numpy(np.ascontiguousarray(values.reshape(-1, values.shape[-1]), dtype=np.float32))
+def _of_part(task, part: str, mixed: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+    """What `protocol` says of one part; `mixed` are train and test pairs of any motion."""
+    result, objects = task.result, np.repeat(task.test.objects, task.test.frames)
+    x, u = flat(task.train, part, "clip"), flat(task.test, part, "clip")
+    for pairs in of_task(task):
+        sets = tuple(tuple(z[i] for i in index) for z, index in ((x, pairs.train), (u, pairs.test)))
+        found = ladder(*sets, pairs.objects, name=f"part {part}", seed=task.seed)
+        beside = {}
+        if task.random_init is not None:
+            a, b = (flat(features, part, "clip") for features in task.random_init)
+            sets = tuple(tuple(z[i] for i in index) for z, index in ((a, pairs.train), (b, pairs.test)))
+            maps = fit(Moments.of(*sets[0]), name=f"part {part} of random_init")
+            beside = {key: float(value) for key, value in rungs(object_sums(maps, *sets[1], pairs.objects).sum(0)).items()}
+        for rung in RUNGS:
+            extra = {"null": found.nulls[rung]} | ({"random_init": beside[rung]} if beside else {})
+            result.add(f"ladder/{rung}@{pairs.name}/{part}", found.scores[rung], found.intervals[rung], **extra)
+            result.samples[f"ladder/{rung}@{pairs.name}/{part}"] = found.samples[rung]
+        result.add(f"ladder/pairs@{pairs.name}/{part}", len(pairs.train[0]), rank=found.ranks[0])
+    (i, j, g), (k, m, h) = mixed
+    bent = conditional((x[i], x[j], g), (u[k], u[m], h), objects[k.numpy()], name=f"part {part}", seed=task.seed)
+    result.add(f"ladder/conditional/{part}", bent.r2, bent.interval, shuffled=bent.shuffled)
+    result.samples[f"ladder/conditional/{part}"] = bent.sample
+    share = orbit_share(u, objects, name=f"part {part}", seed=task.seed)
+    result.add(
+        f"ladder/orbit_share/{part}", share["share"], (share["low"], share["high"]), null=share["null"], rank=share["rank"]
+    )
+    result.samples[f"ladder/orbit_share/{part}"] = Sample("share", orbit_sums(u, objects), np.unique(objects))
 
 
 def protocol(task) -> None:
@@ -424,37 +459,17 @@ def protocol(task) -> None:
         some = torch.randperm(len(source), generator=generator)[:count]
         mixed.append((source[some], target[some], deltas(features, source[some], target[some], task.frame)))
     for part in task.test.parts():
-        x, u = rows_of(task.train, part), rows_of(task.test, part)
-        for pairs in of_task(task):
-            sets = tuple(tuple(z[i] for i in index) for z, index in ((x, pairs.train), (u, pairs.test)))
-            found = ladder(*sets, pairs.objects, name=f"part {part}", seed=task.seed)
-            beside = {}
-            if task.random_init is not None:
-                a, b = (rows_of(features, part) for features in task.random_init)
-                sets = tuple(tuple(z[i] for i in index) for z, index in ((a, pairs.train), (b, pairs.test)))
-                maps = fit(Moments.of(*sets[0]), name=f"part {part} of random_init")
-                beside = {key: float(value) for key, value in rungs(object_sums(maps, *sets[1], pairs.objects).sum(0)).items()}
-            for rung in RUNGS:
-                extra = {"null": found.nulls[rung]} | ({"random_init": beside[rung]} if beside else {})
-                result.add(f"ladder/{rung}@{pairs.name}/{part}", found.scores[rung], found.intervals[rung], **extra)
-                result.samples[f"ladder/{rung}@{pairs.name}/{part}"] = found.samples[rung]
-            result.add(f"ladder/pairs@{pairs.name}/{part}", len(pairs.train[0]), rank=found.ranks[0])
-        (i, j, g), (k, m, h) = mixed
-        bent = conditional((x[i], x[j], g), (u[k], u[m], h), objects[k.numpy()], name=f"part {part}", seed=task.seed)
-        result.add(f"ladder/conditional/{part}", bent.r2, bent.interval, shuffled=bent.shuffled)
-        result.samples[f"ladder/conditional/{part}"] = bent.sample
-        share = orbit_share(u, objects, name=f"part {part}", seed=task.seed)
-        result.add(
-            f"ladder/orbit_share/{part}", share["share"], (share["low"], share["high"]), null=share["null"], rank=share["rank"]
-        )
-        result.samples[f"ladder/orbit_share/{part}"] = Sample("share", orbit_sums(u, objects), np.unique(objects))
+        try:
+            _of_part(task, part, mixed)
+        except Unscorable as error:
+            result.notes.append(f"ladder skipped: {error}")
     part = getattr(task.steering, "part", "equi")
     if task.steering is None:
         result.notes.append("ladder: group-law and inverse defects skipped: there is no predictor")
     if task.steering is not None and part in task.test.parts():
         source, _, motion = mixed[1]
         some = torch.randperm(len(source), generator=generator)[:2000]
-        shown = rows_of(task.test, part)[source[some]]
+        shown = flat(task.test, part, "clip")[source[some]]
         own = objects[source[some].numpy()]
         defects = group_law(task.steering, shown, motion[some], motion[some.roll(1)], own, seed=task.seed)
         for name in ("group_law", "inverse", "neutral", "motion"):

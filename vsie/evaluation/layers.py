@@ -270,8 +270,9 @@ def look(live: Live, clips, features: Features, taps: blocks.Taps, *, frames: in
     from vsie.features import covering
 
     stride, (window, widest) = live.encoder.stride, live.window
-    names, starts = np.unique(features.objects, return_index=True)
-    per_object = [np.flatnonzero(features.objects == name)[: max(1, OBJECT_FRAMES // features.frames)] for name in names]
+    orbits = features.objects if features.orbits is None else features.orbits
+    names, starts = np.unique(orbits, return_index=True)
+    per_object = [np.flatnonzero(orbits == name)[: max(1, OBJECT_FRAMES // features.frames)] for name in names]
     number = max(2, min(len(names), frames // max(1, len(per_object[0]) * features.frames)))
     for item in np.unique(np.linspace(0, len(names) - 1, number).round().astype(int)):
         chosen = per_object[item]
@@ -293,7 +294,8 @@ def look(live: Live, clips, features: Features, taps: blocks.Taps, *, frames: in
                 activations |= {f"{name}:{part}": one for part, one in by_part(values, features).items()}
         else:
             activations |= {f"latent:{part}": one for part, one in by_part(latent, features).items()}
-        yield Seen(activations, poses.reshape(-1, 4, 4), int(names[item]), int(features.labels[starts[item]]))
+        own = starts[item]
+        yield Seen(activations, poses.reshape(-1, 4, 4), int(features.objects[own]), int(features.labels[own]))
 
 
 def protocol(task) -> None:

@@ -25,8 +25,8 @@ import torch
 
 from vsie.evaluation import bootstrap, erasure
 from vsie.evaluation.audit import Audit, Column, Rows, of_task, standardised
-from vsie.evaluation.moments import Moments, effective_rank, scorable_rank
-from vsie.feature_set import Features
+from vsie.evaluation.moments import Moments, Unscorable, effective_rank, scorable_rank
+from vsie.feature_set import Features, flat
 
 MATCHES = ("pca", "random", "none")
 CLASS_COLUMNS = ("class_linear", "class_knn")
@@ -66,6 +66,7 @@ class Matrix:
         width: Dimensions of the rows; None where they were left as they are.
         ranks: Effective rank of each row, before it was reduced.
         seed: Of the resamples.
+        left_out: Row -> why it is not there: it has collapsed.
     """
 
     cells: dict[str, dict[str, Column]]
@@ -73,6 +74,7 @@ class Matrix:
     width: int | None
     ranks: dict[str, float] = field(default_factory=dict)
     seed: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def relative(self, row: str, column: str) -> tuple[float, tuple[float, float]]:
         """(score - floor) / (score of all - floor), and its interval; NaN where `all` is hardly above the floor."""
@@ -128,8 +130,7 @@ class Matrix:
 
 def cleaned(audit: Audit, train: Features, test: Features, *, source: str = "clip") -> Rows:
     """Both parts with vec R and the l = 2 block erased by LEACE, fitted on all train frames."""
-    values = train.part("all", source)
-    x = torch.from_numpy(np.ascontiguousarray(values.reshape(-1, values.shape[-1])))
+    x = flat(train, "all", source)
     targets = erasure.independent(erasure.functions(train, ("rotation", "l2")))
     return audit.rows(train, test, "all", source).map(erasure.leace(Moments.of(x, targets)))
 
@@ -156,23 +157,28 @@ def matrix(
         rows_done: Called after each row, for a progress bar.
 
     Raises:
-        ValueError: A row has collapsed; it is named.
+        Unscorable: All of the latent has collapsed. Another row that has is left out, and named.
     """
     rows = {part: audit.rows(train, test, part, source) for part in train.parts()}
     for name, pair_of_features in (("raw", raw), ("random_init", random_init)):
         if pair_of_features is not None:
             rows[name] = audit.rows(*pair_of_features, "all", source)
-    ranks = {}
-    for name, values in rows.items():
+    ranks, left_out = {}, {}
+    for name, values in list(rows.items()):
         moments = Moments.of(values.train)
-        ranks[name] = scorable_rank(moments.xx, moments.mean_x, f"the row {name}")
+        try:
+            ranks[name] = scorable_rank(moments.xx, moments.mean_x, f"the row {name}")
+        except Unscorable as error:
+            if name == "all":
+                raise
+            left_out[name] = str(error)
+            del rows[name]
     try:
         rows[CLEANED] = cleaned(audit, train, test, source=source)
         ranks[CLEANED] = effective_rank(Moments.of(rows[CLEANED].train).xx)
-    except ValueError as error:
-        if "constant" not in str(error):  # no pose varies: there is nothing to clean
-            raise
-    width = None if match == "none" else min(rows[part].train.shape[1] for part in train.parts())
+    except Unscorable:  # no pose varies: there is nothing to clean
+        pass
+    width = None if match == "none" else min(rows[part].train.shape[1] for part in train.parts() if part in rows)
     cells, controls = {}, {}
     for name, values in rows.items():
         values = reduced(values, width or values.train.shape[1], match, seed=seed)
@@ -183,7 +189,7 @@ def matrix(
     if width is not None and width < rows["all"].train.shape[1]:
         cells[WHOLE] = audit.columns(standardised(rows["all"]), pair=False, mlp=False)
         ranks[WHOLE] = ranks["all"]
-    return Matrix(cells, controls, width, ranks, seed)
+    return Matrix(cells, controls, width, ranks, seed, left_out)
 
 
 def protocol(task) -> None:
@@ -194,6 +200,7 @@ def protocol(task) -> None:
         of_task(task), task.train, task.test, raw=task.raw, random_init=task.random_init, seed=task.seed,
         rows_done=lambda row: task.bar.set_postfix_str(f"leakage, {row} done"),
     )  # fmt: skip
+    task.result.notes += [f"leakage: {why}" for why in found.left_out.values()]
     values, intervals = found.metrics()
     task.result.metrics.update(values)
     task.result.intervals.update(intervals)

@@ -26,9 +26,9 @@ from torch.utils._pytree import tree_map
 from vsie import pose
 from vsie.evaluation import blocks, bootstrap
 from vsie.evaluation.inputs import Steering
-from vsie.evaluation.ladder import rows_of, steer
+from vsie.evaluation.ladder import steer
 from vsie.evaluation.steering import Identity
-from vsie.feature_set import Features
+from vsie.feature_set import Features, flat
 
 PICTURES = 128  # test frames that are moved in the plane
 BLOCKS, BLOCK_PICTURES, BLOCK_MOTIONS = 6, 32, ("translation_x", "rotation")  # maps are many times the size of a latent
@@ -340,7 +340,7 @@ def protocol(task) -> None:
     if part not in task.test.parts() or task.test.frames < 3:
         task.result.notes.append("lie skipped: consecutive frames need an equivariant part and clips of three frames")
         return
-    rows = rows_of(task.test, part).view(len(task.test.poses), task.test.frames, -1)
+    rows = flat(task.test, part, "clip").reshape(len(task.test.poses), task.test.frames, -1)
     poses = torch.from_numpy(np.ascontiguousarray(task.test.poses, dtype=np.float64))
     turns = torch.rad2deg(pose.geodesic(poses[:, :-2], poses[:, 2:])) > 1
     views = [slice(0, -2), slice(1, -1), slice(2, None)]
@@ -384,10 +384,11 @@ def _in_plane(task) -> None:
     def maps(batch: Tensor) -> dict[str, Tensor]:
         return {name: values for name, values in taps(batch[:, :, None]).items() if values.ndim == 4}
 
+    some = np.unique(np.linspace(0, len(images) - 1, min(BLOCK_PICTURES, len(images))).round().astype(int))
     for motion in BLOCK_MOTIONS if taps.chosen else ():
         task.bar.set_postfix_str(f"lie of blocks, {motion}")
         try:
-            found = lies(maps, images[:BLOCK_PICTURES], motion, objects[:BLOCK_PICTURES], batch=8, seed=task.seed)
+            found = lies(maps, images[some], motion, objects[some], batch=8, seed=task.seed)
         except ValueError as error:
             task.result.notes.append(f"lie of blocks skipped: {error}")
             return

@@ -16,6 +16,10 @@ CONDITIONED = 65_536  # rows are enough to know how they vary
 MINIMUM_RANK = 2.0  # a representation with fewer directions is collapsed: a score of it would say nothing
 
 
+class Unscorable(ValueError):
+    """What a question is asked of has no answer to it: it has collapsed, or nothing in it moves."""
+
+
 class Moments:
     """Running first and second moments of x (N, d) and, where given, y (N, e)."""
 
@@ -88,9 +92,11 @@ def conditioning(rows: Tensor) -> tuple[Tensor, ...]:
     a latent that has nearly all of its variance along a few directions hides what it knows in the others: a probe that learns by
     gradient descent finds the less, the worse the latent is conditioned. With the second alone, noise is as loud as what is told,
     which costs where the latent is well conditioned. So probes try both, and train objects choose. Of rows that are all one
-    point there is no second.
+    point there is no second. Of more than `CONDITIONED` rows as many are drawn.
     """
-    moments = Moments.of(rows[:: -(-len(rows) // CONDITIONED)])
+    if len(rows) > CONDITIONED:  # drawn, since every so many rows may be the first frames of all clips
+        rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:CONDITIONED].sort().values]
+    moments = Moments.of(rows)
     mean, std = moments.mean_x, moments.xx.diagonal().clamp_min(0).sqrt()
     alive = (std > 1e-5 * mean.abs()) & (std > 1e-5 * std.max())
     scale = torch.where(alive, 1 / std.clamp_min(1e-300), torch.zeros_like(std))
@@ -116,13 +122,13 @@ def scorable_rank(covariance: Tensor, mean: Tensor, name: str) -> float:
     """The effective rank of what is about to be scored.
 
     Raises:
-        ValueError: It has collapsed (all rows are one point, or lie on a line); `name` says what.
+        Unscorable: It has collapsed (all rows are one point, or lie on a line); `name` says what.
     """
     dims = len(covariance)
     spread = float(covariance.diagonal().clamp_min(0).max().sqrt()) if dims else 0.0
     rank = effective_rank(covariance) if spread > 1e-6 * max(1.0, float(mean.abs().max())) else 0.0
     if rank < min(MINIMUM_RANK, (dims + 1) / 2) - 1e-6:
-        raise ValueError(
+        raise Unscorable(
             f"{name} has collapsed: effective rank {rank:.2f} of {dims} dimensions (largest standard deviation {spread:.1e}); "
             f"it is flagged and not scored"
         )

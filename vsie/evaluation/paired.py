@@ -133,7 +133,7 @@ class Worst:
     @property
     def value(self) -> float:
         """The largest score above its floor."""
-        return max(0.0, *(part.value - floor for part, floor in self.parts))
+        return float(np.max([part.value - floor for part, floor in self.parts]).clip(0))  # NaN where one is
 
     def replicates(self, counts: np.ndarray) -> np.ndarray:
         """The same (R,) in resamples (R, objects)."""
@@ -264,9 +264,9 @@ def fingerprint(features: Features) -> str:
 def save(file: Path | str, samples: Mapping[str, Sample], *, clips: str = "") -> None:
     """Write samples by key to an .npz, atomically, with the fingerprint of the clips that they are of.
 
-    Values are single precision there. A column that several samples have, such as the sums of a truth that many probes are held
-    against, is there once: rows of ``values-N`` and ``objects-N`` are the distinct columns of N items, ``places`` says which are
-    whose.
+    Values are single precision there, sums of squares about the mean of all. A column that several samples have, such as the sums
+    of a truth that many probes are held against, is there once: rows of ``values-N`` and ``objects-N`` are the distinct columns
+    of N items, ``places`` says which are whose.
     """
     tables: dict[str, dict[bytes, int]] = {}
 
@@ -280,7 +280,8 @@ def save(file: Path | str, samples: Mapping[str, Sample], *, clips: str = "") ->
         items.append(count)
         widths.append(width)
         owners.append(place(f"objects-{count}", np.asarray(sample.objects, np.int64)))
-        places += [place(f"values-{count}", column) for column in np.asarray(sample.values.T, np.float32)]
+        values = rotations.recentred(sample.values) if sample.kind == "r2" else sample.values
+        places += [place(f"values-{count}", column) for column in np.asarray(values.T, np.float32)]
     arrays = {
         name: np.frombuffer(b"".join(held), np.int64 if name.startswith("objects") else np.float32).reshape(len(held), -1)
         for name, held in tables.items()

@@ -67,6 +67,16 @@ def r2_sums(predicted: Tensor, true: Tensor) -> np.ndarray:
     return torch.cat([ones, (predicted - true).square(), true, true.square()], 1).numpy()
 
 
+def recentred(sums: np.ndarray) -> np.ndarray:
+    """Sums (items, 1 + 3 d) of the terms of `r2_sums` with the true numbers about their mean over all items.
+
+    Every R2 of them is the same, and what does not vary is 0 and not the difference of two large numbers.
+    """
+    count, residual, first, second = _split(sums)
+    mean = first.sum(0) / count.sum(0)
+    return np.concatenate([count, residual, first - count * mean, second - 2 * mean * first + count * mean**2], -1)
+
+
 def r2_per_dimension(sums: np.ndarray) -> np.ndarray:
     """Mean over dimensions of 1 - SS_res / SS_tot; dimensions with no variance are left out.
 

@@ -22,7 +22,8 @@ from einops import rearrange
 from torch import Tensor
 
 from vsie.evaluation import bootstrap, ladder
-from vsie.evaluation.moments import CHUNK, Moments, derangement, scorable_rank
+from vsie.evaluation.moments import CHUNK, Moments, Unscorable, derangement, scorable_rank
+from vsie.feature_set import flat
 
 VARIANCE = 0.99
 
@@ -190,13 +191,16 @@ def protocol(task) -> None:
     test pairs, each with ``/null`` (and for inv ``/floor``) beside it; ``seis/rank@<deg>/<part>``.
     """
     for part in task.test.parts():
-        x, u = ladder.rows_of(task.train, part), ladder.rows_of(task.test, part)
+        x, u = flat(task.train, part, "clip"), flat(task.test, part, "clip")
         for pairs in ladder.of_task(task):
             train, test = (tuple(z[i] for i in index) for z, index in ((x, pairs.train), (u, pairs.test)))
             options = {"name": f"part {part}", "seed": task.seed}
-            for kind, found in (
-                ("", held_out(train, test, pairs.objects, **options)), ("_in_sample", in_sample(*test, pairs.objects, **options))
-            ):  # fmt: skip
+            try:
+                both = held_out(train, test, pairs.objects, **options), in_sample(*test, pairs.objects, **options)
+            except Unscorable as error:
+                task.result.notes.append(f"seis@{pairs.name} skipped: {error}")
+                continue
+            for kind, found in zip(("", "_in_sample"), both, strict=True):
                 end = f"{kind}@{pairs.name}/{part}"
                 task.result.add(f"seis/equiv{end}", found.equiv, found.equiv_interval, null=found.equiv_null)
                 task.result.add(f"seis/inv{end}", found.inv, found.inv_interval, null=found.inv_null, floor=found.inv_floor)

@@ -31,10 +31,12 @@ def protocol(task) -> None:
                 result.add(name, result.metrics[key], interval, floor=result.metrics[f"{key}/floor"])
                 result.samples[name] = sample
         return
-    found = leakage.matrix(
+    matrix = leakage.matrix(
         audit, task.train, task.test, raw=getattr(task, "raw", None), random_init=task.random_init, source="image",
         shuffled=False, seed=task.seed, rows_done=lambda row: task.bar.set_postfix_str(f"single frames, {row} done"),
-    ).cells  # fmt: skip
+    )  # fmt: skip
+    found = dict(matrix.cells)
+    result.notes += [f"single frames: {why}" for why in matrix.left_out.values()]
     if leakage.CLEANED in found:  # some pose varies
         task.bar.set_postfix_str("single frames, fitting erasers")
         erasers = erasure.standard_set(task.train, source="image", seed=task.seed)

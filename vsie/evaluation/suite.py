@@ -37,6 +37,7 @@ from vsie import pose as geometry
 from vsie.eraser import Eraser
 from vsie.evaluation import bootstrap, classification, inversion, pose, released, rotations, steering, tracking, views
 from vsie.evaluation.inputs import Live, Steering, check_scorable, part_of
+from vsie.evaluation.moments import Unscorable
 from vsie.evaluation.paired import Sample, of_items
 from vsie.feature_set import Features, flat
 
@@ -136,7 +137,12 @@ class _Task:
             if deltas is None:
                 source, target = pose.fixed_pairs(self.train, seed=self.seed)
                 deltas = self.targets()[0].rotations(source, target)
-            self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
+            try:
+                self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
+            except Unscorable as error:
+                if str(error) not in " ".join(self.result.notes):
+                    self.result.notes.append(f"the predictor is not inverted: {error}")
+                return False
         if self.embedded is None:
             self.embedded = steering.embed(self.steering, flat(self.test, part_of(self.steering), "clip"))
         return True
@@ -233,7 +239,10 @@ def evaluate(
         for name in chosen:
             bar.set_postfix_str(name)
             begun = time.process_time()
-            questions[name](task)
+            try:
+                questions[name](task)
+            except Unscorable as error:  # what is known by now is kept
+                task.result.notes.append(f"{name} cut short: {error}")
             task.result.seconds[name] = time.process_time() - begun
             bar.update()
     return task.result

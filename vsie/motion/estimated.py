@@ -135,8 +135,8 @@ class EstimatedMotion:
 class EstimatedClips(Dataset):
     """The clips of a split with their estimated motion in place of poses, cut to what can be judged by.
 
-    Every clip is an object of its own, as poses of two clips have no common frame. Of each the longest reliable stretch is
-    taken, `frames` frames evenly over it; a clip without one of that length is left out, and counted.
+    Every clip is an orbit of its own (`Features.orbits`), as poses of two clips have no common frame. Of each the
+    longest reliable stretch is taken, `frames` frames evenly over it; a clip without one of that length is left out, and counted.
 
     Args:
         clips: The clips.
@@ -157,7 +157,7 @@ class EstimatedClips(Dataset):
             if length >= frames:
                 self.places.append((place, start + min(widest, length // frames) * np.arange(frames)))
         self.left_out = len(clips) - len(self.places)
-        self.told = f"{motion.folder} {frames} {widest}"
+        self.told = f"{motion.folder} {frames} {widest} orbits"
 
     def __len__(self) -> int:
         return len(self.places)
@@ -167,7 +167,7 @@ class EstimatedClips(Dataset):
         item, row = self.clips[place], int(self.clips.rows[place])
         poses = self.motion.poses(row, len(item["frames"]))[numbers]
         return item | {
-            "frames": item["frames"][numbers], "times": item["times"][numbers], "object": torch.tensor(row),
+            "frames": item["frames"][numbers], "times": item["times"][numbers], "orbit": torch.tensor(row),
             "poses": torch.from_numpy(poses).float(),
         }  # fmt: skip
 
