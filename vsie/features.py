@@ -109,7 +109,7 @@ def covering(length: int, frames: int, widest: int | None = None) -> np.ndarray:
 class Whole(nn.Module):
     """An encoder in the place of a method: no split, no predictor; deltas are in the body frame."""
 
-    frame, steers, direct_supervision = "body", False, False
+    frame, steers, splits, direct_supervision = "body", False, False, False
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -292,7 +292,7 @@ def evaluation_features(
     method.train(was_training)
     columns.setdefault("clip", columns["image"])
     names = tuple(dataset.manifest.latent_names) if "latents" in columns else ()
-    return Features(**columns, paths=paths, invariant_dim=method.split.invariant, latent_names=names)
+    return Features(**columns, paths=paths, invariant_dim=method.split.invariant if method.splits else 0, latent_names=names)
 
 
 def drawn_features(

@@ -139,7 +139,9 @@ def test_samples_survive_their_file(tmp_path):
 
 
 def test_what_samples_share_is_stored_once(tmp_path):
-    truth, rng = np.random.default_rng(0).normal(size=(500, 18)), np.random.default_rng(1)
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(500, 9))
+    truth = np.hstack([truth, truth**2])
     ones = np.ones((500, 1))
     objects = np.arange(500)
     samples = {f"r2/{number}": Sample("r2", np.hstack([ones, rng.normal(size=(500, 9)), truth]), objects) for number in range(30)}

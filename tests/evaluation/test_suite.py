@@ -86,8 +86,11 @@ def test_single_frames_and_missing_parts_are_no_crash():
     found = suite.evaluate(train, test, steering=BlockSteering(), probe_steps=5, progress=False)
     assert any("tracking skipped" in note for note in found.notes) and "steering/mrr" in found.metrics
     whole = [dataclasses.replace(f, invariant_dim=f.image.shape[-1]) for f in pair(objects=8, frames=4)]
+    found = suite.evaluate(*whole, steering=BlockSteering(), probe_steps=5, protocols=["classification", "pose"], progress=False)
+    assert any("no equivariant part" in note for note in found.notes) and "steering/mrr" not in found.metrics
+    assert "pose/r2/inv" in found.metrics and "pose/r2/equi" not in found.metrics
     found = suite.evaluate(*whole, probe_steps=5, progress=False)
-    assert any("no equivariant part" in note for note in found.notes)
+    assert any("nothing is steered" in note for note in found.notes) and "steering/mrr" not in found.metrics
     assert "pose/r2/inv" in found.metrics and "pose/r2/equi" not in found.metrics
 
 

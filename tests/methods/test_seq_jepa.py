@@ -30,15 +30,17 @@ def told(method, first, second):
     return method.conditioning.of_motion(pose.rigid(first[:3, :3].T @ second[:3, :3]))
 
 
-@pytest.mark.parametrize("context, sequences", [(3, 2), (2, 2), (20, 1)])
-def test_the_next_view_is_predicted_from_an_aggregate_of_views_and_motions(context, sequences):
+@pytest.mark.parametrize("context, drawn", [(3, 3), (3, 1), (2, 2), (20, 7)])
+def test_the_next_view_is_predicted_from_an_aggregate_of_views_and_motions(context, drawn, monkeypatch):
+    monkeypatch.setattr(torch, "randint", lambda low, high, size: torch.tensor(min(drawn, high - 1)))
+    sequences = 8 // (drawn + 1)
     method = build("seq_jepa", f"method.context={context}", "method.layers=2")
     latents, targets, poses = torch.randn(3, 8, 32), torch.randn(3, 8, 32), random_poses(3, 8)
     torch.manual_seed(4)
     terms = method.terms(latents, targets, poses)
     torch.manual_seed(4)
     order = method.draw_sequences(latents)
-    length = min(context + 1, 8)
+    length = drawn + 1
     assert order.shape == (3, sequences, length)
     assert all(len(set(order[b].flatten().tolist())) == sequences * length for b in range(3))
     slow = []
@@ -55,6 +57,12 @@ def test_the_next_view_is_predicted_from_an_aggregate_of_views_and_motions(conte
             predicted = method.predictor(aggregate, told(method, poses[b, views[-2]], poses[b, views[-1]]))
             slow.append(1 - torch.cosine_similarity(predicted, targets[b, views[-1]], dim=0))
     assert terms["prediction"].item() == pytest.approx(mean(slow), rel=1e-4)
+
+
+def test_sequences_of_all_lengths_are_learned_from():
+    method, latents = build("seq_jepa", "method.context=3"), torch.randn(2, 8, 32)
+    lengths = [method.draw_sequences(latents).shape[-1] for _ in range(60)]
+    assert set(lengths) == {2, 3, 4} and method.draw_sequences(torch.randn(2, 2, 32)).shape == (2, 1, 2)
 
 
 def test_steering_is_the_prediction_from_one_view():

@@ -42,6 +42,16 @@ def test_a_great_circle_costs_nothing_whatever_the_lengths_and_a_corner_one():
     assert Trajectory.bend(small).item() == pytest.approx(1 - math.cos(2 * math.atan(0.75**0.5 * math.tan(turn / 2))), rel=1e-4)
 
 
+def test_each_frame_is_encoded_alone():
+    method = build("trajectory").eval()
+    clips = torch.rand(2, 2, 3, 4, 16, 16)
+    found = method(clips, None).latents
+    for window, step in itertools.product(range(2), range(4)):
+        alone = method.encode(clips[:, window : window + 1, :, step : step + 1])[:, 0]
+        torch.testing.assert_close(found[:, 4 * window + step], alone, atol=1e-5, rtol=1e-4)
+    assert compose("train", ["method=trajectory"]).data.context == 1  # and judged so
+
+
 def test_it_brings_windows_that_are_long_enough_and_no_more_images():
     data = compose("train", ["method=trajectory"]).data
     default = compose("train", []).data

@@ -46,8 +46,9 @@ def runs(tmp_path, clips, monkeypatch):
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         (folder / "metrics.json").write_text(json.dumps(metrics(error, top1)))
         probed = "equi" if method == "sie" else "all"
-        lines = [f"{step},{step * 64},{0.4 + step / 100},{90 - step if step % 2 else ''}" for step in range(20)]
-        (folder / "log.csv").write_text("\n".join([f"step,images,online/top1/all,online/pose_deg/{probed}", *lines]) + "\n")
+        lines = [f"{step},{step * 64},{0.4 + step / 100},{90 - step if step % 2 else ''},82.4" for step in range(20)]
+        header = f"step,images,online/top1/all,online/pose_deg/{probed},online/pose_deg/floor"
+        (folder / "log.csv").write_text("\n".join([header, *lines]) + "\n")
     return tmp_path / "runs"
 
 
@@ -87,7 +88,7 @@ def test_learning_is_drawn_over_the_images_that_all_seeds_have_seen(runs, tmp_pa
     assert len(pose.get_lines()) == 2  # sie-0 and the floor
     images, middle = (np.asarray(values) for values in top1.get_lines()[3].get_data())
     assert images.tolist() == [0, 64, 128] and np.allclose(middle, [0.4, 0.41, 0.42])
-    assert pose.get_lines()[-1].get_ydata()[0] == 85.7
+    assert pose.get_lines()[-1].get_ydata()[0] == 82  # of the pairs that the probe was asked about
     for run in columns["sie"]:
         (run.folder / "log.csv").unlink()
     assert comparison.draw_learning(columns, tmp_path / "learning.png") is None
@@ -112,14 +113,17 @@ def test_who_was_judged_on_other_clips_has_no_strip(runs, tmp_path, monkeypatch)
 
     def opened(run):
         method, test, dataset = original(run)
-        if run.method == "vicreg":
+        if run.seed == 1:
             test.paths[0] = "another.mp4"
         return method, test, dataset
 
     monkeypatch.setattr(comparison, "opened", opened)
-    columns = comparison.grouped([comparison.read(runs / name) for name in ("sie-0", "vicreg-0")])
+    columns = {name: [comparison.read(runs / name)] for name in ("sie-0", "sie-1", "vicreg-0")}
     picture, said = comparison.draw_strips(columns, tmp_path / "steering.png")
-    assert picture.is_file() and said == ["No strip for vicreg: it was judged on other clips."]
+    assert picture.is_file() and said == [
+        "No strip for sie-1: it was judged on other clips.",
+        "No strip for vicreg-0: it has no predictor, and its latent no equivariant part.",
+    ]
 
 
 def test_what_is_missing_is_named(runs, tmp_path):

@@ -318,9 +318,11 @@ def _pose(task: _Task) -> None:
 
 def _steering(task: _Task) -> None:
     if task.steering is None:
-        task.result.notes.append("steering: the method has no predictor; the identity predictor on equi is measured instead")
-    if "equi" not in task.test.parts():
+        instead = "the identity predictor on equi is measured instead" if "equi" in task.test.parts() else "nothing is steered"
+        task.result.notes.append(f"steering: the method has no predictor; {instead}")
+    elif part_of(task.steering) not in task.test.parts():
         task.result.notes.append("steering skipped: the latent has no equivariant part")
+    if part_of(task.steering) not in task.test.parts():
         return
     if max(len(group) for group in task.test.views(steering.VIEWS)) < 3:
         task.result.notes.append("steering skipped: no test object has three frames")

@@ -114,7 +114,7 @@ def colours(task) -> None:
 def _steered_stills(task) -> Iterator[tuple[Steering, torch.Tensor] | None]:
     """The predictor, on the task's device while it is used, and the embedded single frames of the test set; None where the
     latent has no equivariant part."""
-    if "equi" not in task.test.parts():
+    if part_of(task.steering) not in task.test.parts():
         task.result.notes.append("steering skipped: the latent has no equivariant part")
         yield None
         return

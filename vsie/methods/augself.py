@@ -24,7 +24,7 @@ class AugSelf(Method):
     """SimCLR with a head that regresses the delta.
 
     Args:
-        invariant_share: Where the table cuts the latent.
+        invariant_share: Where extracted features are cut; nothing else is.
         weights: Of ``identity`` (SimCLR's contrast) and ``delta`` (squared error, summed over the delta's numbers).
         temperature: Of the contrast.
         projector_width: See `Projector`; also of the regressing head.

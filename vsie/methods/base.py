@@ -69,7 +69,8 @@ class Method(nn.Module):
         encoder: Clip -> per-step latents.
         conditioning: How deltas are told to the predictor; for a method without one the frame in which evaluation states motion.
         predictor: None for methods without one.
-        invariant_share: Share of the encoder's latent that is the invariant part.
+        invariant_share: Share of the encoder's latent that is the invariant part; of a method that does not split it (`splits`)
+            only extracted features are cut there.
         weights: Weight of each term by name; exactly the method's own terms.
         projector_width: See `Projector`.
         projector_layers: See `Projector`.
@@ -198,9 +199,9 @@ class Method(nn.Module):
     def summarise(self, latents: Tensor, poses: Tensor) -> Tensor:
         """The invariant representation (B, I) of a set of M steps of each of B objects, of latents (B, M, D), poses (B, M, 4, 4).
 
-        The mean of the invariant part, unless a method has a way of its own to make one of several.
+        The mean of the invariant part, or of all of a latent that is not split, unless a method has a way of its own.
         """
-        return self.split(latents)[0].mean(1)
+        return (self.split(latents)[0] if self.splits else latents).mean(1)
 
     # Steering, as evaluation and downstream users see it (`vsie.evaluation.inputs.Steering`).
 
@@ -213,6 +214,11 @@ class Method(nn.Module):
     def steers(self) -> bool:
         """Whether the method has learned where a motion takes a latent; without, evaluation steers by the identity."""
         return self.predictor is not None
+
+    @property
+    def splits(self) -> bool:
+        """Whether training asks different things of the two parts of the latent; else evaluation is of all of it alone."""
+        return self.PROJECTORS != "whole" and self.part != "all"
 
     @property
     def linear(self) -> bool:

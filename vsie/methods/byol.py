@@ -22,7 +22,7 @@ class BYOL(Method):
     """Prediction of a moving average's projections, over the whole latent.
 
     Args:
-        invariant_share: Where the table cuts the latent.
+        invariant_share: Where extracted features are cut; nothing else is.
         weights: Of ``invariance``.
         momentum: Of the moving average at the start; it rises to 1 along a cosine.
     """

@@ -29,7 +29,7 @@ class EquiMod(Method):
     """SimCLR or VICReg with an equivariance module.
 
     Args:
-        invariant_share: Where the table cuts the latent; both projectors see all of it.
+        invariant_share: Where extracted features are cut; nothing else is.
         form: ``simclr`` or ``vicreg``.
         weights: Of ``identity`` and ``equivariance`` (SimCLR form), and of ``invariance``, ``equivariance_error``,
             ``variance`` and ``covariance`` (VICReg form); those of the other form count nothing.

@@ -22,7 +22,7 @@ class SEN(Method):
     """Contrast over steered latents.
 
     Args:
-        invariant_share: Where the table cuts the latent.
+        invariant_share: Where extracted features are cut; nothing else is.
         weights: Of ``equivariance``.
         temperature: Of the contrast.
     """

@@ -7,8 +7,9 @@ a_ij is the embedded motion from view i to view j, f' the moving average of the 
 tends to be what is common to the views, the encoder's output z to keep what a motion changes: no other term asks for either.
 
 Sequences are the views of an object in random order, as many as there are of M + 1. Steering starts from one view: its
-aggregate, moved by the predictor. What evaluation calls the latent is z; h, the paper's invariant representation, is judged by
-the protocol ``aggregate``, of 1, 3 and 5 views. Ours: of more than M views the first ones share a place.
+aggregate, moved by the predictor; so that one view is nothing new, M is drawn for each step, up to `context`. What evaluation
+calls the latent is z; h, the paper's invariant representation, is judged by the protocol ``aggregate``, of 1, 3 and 5 views.
+Ours: of more than M views the first ones share a place.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class SeqJEPA(Method):
     """Prediction of the next view's latent from an aggregate of views and motions.
 
     Args:
-        invariant_share: Where the table cuts the latent.
+        invariant_share: Where extracted features are cut; nothing else is.
         weights: Of ``prediction``.
-        context: M, the longest sequence of views that is aggregated; shorter where an object has fewer views.
+        context: M, the longest sequence of views that is aggregated; in training of 1 to M views, drawn for each step.
         layers: Of the transformer.
         heads: Of the transformer.
         embedding: Width of an embedded motion.
@@ -108,9 +109,9 @@ class SeqJEPA(Method):
         return {"prediction": weighted_mean(1 - similarity, trust[objects, order[..., :-1], order[..., 1:]].amin(-1))}
 
     def draw_sequences(self, latents: Tensor) -> Tensor:
-        """Indices (B, Q, M + 1) of views: each object's views in random order, cut into sequences."""
+        """Indices (B, Q, M + 1) of views: each object's views in random order, cut into sequences of one length."""
         objects, count = latents.shape[:2]
-        length = min(self.context + 1, count)
+        length = 1 + int(torch.randint(1, min(self.context + 1, count), ()))
         # drawn for the global batch, so that the draw does not depend on how many processes share it
         draw = torch.rand(world_size() * objects, count)[rank() * objects : (rank() + 1) * objects]
         order = draw.argsort(1).to(latents.device)

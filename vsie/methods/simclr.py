@@ -20,7 +20,7 @@ class SimCLR(Method):
     """Contrast between objects over the whole latent.
 
     Args:
-        invariant_share: Where the table cuts the latent.
+        invariant_share: Where extracted features are cut; nothing else is.
         weights: Of ``identity``.
         temperature: Of the softmax.
     """

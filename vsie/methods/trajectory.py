@@ -5,7 +5,9 @@ For three neighbouring frames with latents l, c, r of length 1 the path should f
     u = (c - l) projected on the tangent plane at c,  v = (r - c) projected there
     L = VICReg + weight * (1 - cos(u, v))
 
-Nobody tells a pose. As published: the formula (there -cos: the 1 is a constant) and its place, the pooled representation.
+Nobody tells a pose. As published: the formula (there -cos: the 1 is a constant), its place, the pooled representation, and that
+each frame is encoded alone (an encoder that mixes the frames of a window could copy what is straight); one whose steps are
+several frames sees the window.
 Ours: every three neighbouring frames of a window are a triplet, where the authors render one left and right of a centre; and
 VICReg's invariance is, as for the other methods here, among all views of an object, where theirs is between two augmentations
 of the centre.
@@ -27,7 +29,7 @@ class Trajectory(Method):
     """VICReg with locally straight trajectories, over the whole latent.
 
     Args:
-        invariant_share: Where the table cuts the latent.
+        invariant_share: Where extracted features are cut; nothing else is.
         weights: Of ``invariance``, ``variance``, ``covariance``, ``trajectory``.
     """
 
@@ -45,7 +47,8 @@ class Trajectory(Method):
                              "data.windows=2 data.frames=4")  # fmt: skip
 
     def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None) -> Outputs:
-        latents = self.encode(clips)
+        alone = clips if self.encoder.stride > 1 else rearrange(clips, "b v c t h w -> b (v t) c 1 h w")
+        latents = self.encode(alone)
         return self.outputs(latents, self.terms(latents, clips.shape[1]))
 
     def terms(self, latents: Tensor, windows: int) -> dict[str, Tensor]:

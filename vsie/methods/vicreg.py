@@ -1,8 +1,7 @@
 """VICReg (Bardes, Ponce, LeCun, ICLR 2022, arXiv 2105.04906): the control that only knows invariance.
 
 Variance, invariance, covariance on the embedding of the whole representation; motion is never told, so what pose there is
-in the representation is what invariance left. Both "parts" of the latent are the same kind of thing here and are cut only
-so that the table has the same columns.
+in the representation is what invariance left. The latent is not split.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ class VICReg(Method):
     """Invariance, variance and covariance over the whole latent.
 
     Args:
-        invariant_share: Where the table cuts the latent.
+        invariant_share: Where extracted features are cut; nothing else is.
         weights: Of ``invariance``, ``variance``, ``covariance``.
     """
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsie.report.figures import COLOURS, INK, QUIET, _figure, _picture, _plain, _save, _smooth
-
-MARKERS = "osD^vPX<>*ph"
+from vsie.report.figures import COLOURS, INK, QUIET, _figure, _picture, _plain, _save, _smooth, mark
 
 
 def trade_off(
@@ -40,7 +38,7 @@ def trade_off(
         if not len(pairs):
             continue
         errors, accuracies = np.array(pairs, dtype=float).T
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        colour, marker = mark(number)
         filled = "white" if name in direct else colour
         if len(pairs) > 1:
             axes.plot(errors, accuracies, marker, color=colour, markersize=4, alpha=0.55, linewidth=0, markerfacecolor=filled)
@@ -76,7 +74,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 
 def learning(
-    panels: Mapping[str, Mapping[str, Sequence[Curve]]], out: Path | str, *, floors: Mapping[str, float] | None = None
+    panels: Mapping[str, Mapping[str, Sequence[Curve]]], out: Path | str, *, floors: Mapping[str, Sequence[float]] | None = None
 ) -> Path:
     """A measure during training against the images seen, a panel each: a thin line a seed, a thick one their median.
 
@@ -84,7 +82,7 @@ def learning(
         panels: Title to method to one curve per seed: images (N,) rising and values (N,). The median is drawn over the images
             that all seeds of a method have seen.
         out: Where to.
-        floors: Title to what one gets who looks at nothing, a dashed line.
+        floors: Title to what one gets who looks at nothing, dashed lines: several, where methods are not asked the same.
 
     Raises:
         ValueError: When there is no curve.
@@ -100,24 +98,25 @@ def learning(
         axes = figure.add_subplot(1, len(panels), index + 1)
         for name, seeds in methods.items():
             number = names.index(name)
-            style = {"color": COLOURS[number % len(COLOURS)], "linestyle": "-" if number < len(COLOURS) else "--"}
+            drawn = {"color": COLOURS[number % len(COLOURS)], "linestyle": "-" if number < len(COLOURS) else "--"}
             seeds = [(images, _smooth(values)) for images, values in seeds]
             if len(seeds) > 1:
                 for images, values in seeds:
-                    axes.plot(images, values, linewidth=0.7, alpha=0.45, **style)
+                    axes.plot(images, values, linewidth=0.7, alpha=0.45, **drawn)
             grid = seeds[0][0]
             grid = grid[(grid >= max(images[0] for images, _ in seeds)) & (grid <= min(images[-1] for images, _ in seeds))]
             middle = np.median([np.interp(grid, images, values) for images, values in seeds], axis=0)
-            (handles[name],) = axes.plot(grid, middle, linewidth=2.0, label=name, **style)
-        if floors and title in floors:
-            axes.axhline(floors[title], color=QUIET, linewidth=1, linestyle="--", zorder=0)
+            (handles[name],) = axes.plot(grid, middle, linewidth=2.0, label=name, **drawn)
+        for floor in (floors or {}).get(title, ()):
+            axes.axhline(floor, color=QUIET, linewidth=1, linestyle="--", zorder=0)
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("images seen", fontsize=9, color=INK)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:.3g} M" if value else "0")
         axes.set_xlim(left=0)
         axes.margins(y=0.08)
         _plain(axes)
-    legend = {"title": "dashed: looks at nothing", "title_fontsize": 8} if floors else {}
+    shown = any((floors or {}).values())
+    legend = {"title": "dashed: looks at nothing", "title_fontsize": 8} if shown else {}
     figure.legend(handles=[handles[name] for name in names], loc="outside right upper", fontsize=8, frameon=False, **legend)
     return _save(figure, out)
 

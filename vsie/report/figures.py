@@ -19,6 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
            "#882255", "#6F4E2A")  # fmt: skip
 PARTS = {"inv": COLOURS[0], "equi": COLOURS[1], "all": COLOURS[2]}
 INK, QUIET = "#222222", "#888888"
+MARKERS = "osD^vPX<>*ph"
 
 
 def _figure(width: float, height: float):
@@ -72,6 +73,11 @@ def read_curves(file: Path | str) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in columns.items()}
 
 
+def mark(number: int) -> tuple[str, str]:
+    """Colour and marker of the `number`-th of several things; of the first 144 no two share both."""
+    return COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+
+
 def _smooth(values: np.ndarray) -> np.ndarray:
     """A centred running mean over a fortieth of the curve; short curves stay as they are."""
     half = len(values) // 80
@@ -94,8 +100,8 @@ PANELS_OFF = ("learning_rate", "lr", "ready", "seconds", "images", "images_per_s
 def training_curves(file: Path | str, out: Path | str) -> Path:
     """Loss terms, online probes and collapse alarms over the steps, from a CSV ``step,...``.
 
-    Columns ``<group>/<measure>/<part>`` share a panel per measure, coloured by part; the loss and its terms share one on a
-    logarithmic scale where none of them is negative. Speeds and learning rates are left out.
+    Columns ``<group>/<measure>/<part>`` share a panel per measure, coloured by part, and the floor is dashed; the loss and its
+    terms share one on a logarithmic scale where none of them is negative. Speeds and learning rates are left out.
     """
     columns = read_curves(file)
     step = columns.pop("step")
@@ -104,7 +110,7 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
         stem, _, last = name.rpartition("/")
         if name.split("/")[-1] in PANELS_OFF or not np.isfinite(values).any():
             continue
-        panels.setdefault(stem if last in PARTS else "loss and terms", {})[last] = values
+        panels.setdefault(stem if last in (*PARTS, "floor") else "loss and terms", {})[last] = values
     if not panels:
         raise ValueError(f"{file} has no column to draw; found {', '.join(columns)}")
     wide = min(3, len(panels))
@@ -115,7 +121,8 @@ def training_curves(file: Path | str, out: Path | str) -> Path:
         for number, (label, values) in enumerate(curves.items()):
             colour = PARTS.get(label, INK if label == "loss" else COLOURS[number % len(COLOURS)])
             line = 2.0 if label == "loss" else 1.5
-            dash = "-" if number < len(COLOURS) else "--"
+            dash = "-" if number < len(COLOURS) and label != "floor" else "--"
+            colour = QUIET if label == "floor" else colour
             axes.plot(step, _smooth(values), dash, color=colour, linewidth=line, label=label.replace("_", " "))
         everything = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
         positive = everything[everything > 0]

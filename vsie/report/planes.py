@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from vsie.evaluation.paired import Estimate
-from vsie.report.figures import COLOURS, INK, QUIET, _figure, _plain, _save
+from vsie.report.figures import COLOURS, INK, QUIET, _figure, _plain, _save, mark
 
-MARKERS = "osD^vPX<>*ph"
 FAR = 0.12  # a point whose class accuracy is so far below all others is left out of the closer look
 
 
@@ -35,7 +34,7 @@ class Point:
 
 def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A colour and a marker for each name; no two share both."""
-    return {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+    return {name: mark(number) for number, name in enumerate(names)}
 
 
 def _bars(value: Estimate) -> np.ndarray:

@@ -64,6 +64,13 @@ def lower_is_better(key: str) -> bool:
     return any(mark in key for mark in LOWER_IS_BETTER)
 
 
+def direction(key: str) -> str:
+    """What is to be said behind a measure's name: of an invariant part that nothing tells of the pose the error is large."""
+    if key.removeprefix(ESTIMATED) == "pose/geodesic_median_deg/inv":
+        return " (higher: less of it leaks)"
+    return " (lower is better)" if lower_is_better(key) else ""
+
+
 def number(key: str, value: float | None) -> str:
     """A value as text: degrees and ranks with one decimal, shares and R2 with three, a missing one as a dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -167,14 +174,15 @@ def markdown(metrics: Mapping[str, float]) -> str:
 
 COMPARED = (
     "classification/top1/all", "classification/top1/inv", "classification/clip_top1/all",
-    "pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/inv", "pose/geodesic_median_deg/inversion", "pose/r2/equi",
-    "steering/mrr", "steering/hit@1", "steering/hit@5",
+    "pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/all", "pose/geodesic_median_deg/inv",
+    "pose/geodesic_median_deg/inversion", "pose/r2/equi", "steering/mrr", "steering/hit@1", "steering/hit@5",
     "tracking/probe/rpe_deg@1", "tracking/probe/drift_deg", "tracking/inversion/rpe_deg@1", "tracking/inversion/drift_deg",
     "rotation/geodesic_median_deg/equi", "rotation/r2_quaternion/equi", "colour/r2/equi", *RETRIEVAL,
     "compat_sie/classification/top1/all", "compat_sie/rotation/r2/equi", "compat_sie/rotation/r2/all",
     "compat_sie/colour/r2/all", *(f"{COMPAT}{key}" for key in RETRIEVAL),
     *(f"{ESTIMATED}{key}" for key in (
-        "pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/inv", "pose/geodesic_median_deg/inversion", "steering/mrr",
+        "pose/geodesic_median_deg/equi", "pose/geodesic_median_deg/all", "pose/geodesic_median_deg/inv",
+        "pose/geodesic_median_deg/inversion", "steering/mrr",
         "steering/hit@1", "tracking/probe/rpe_deg@1", "tracking/probe/drift_deg", "tracking/inversion/rpe_deg@1",
         "tracking/inversion/drift_deg",
     )),
@@ -229,7 +237,7 @@ def compare(runs: Mapping[str, Sequence[Mapping[str, float]]], keys: Sequence[st
         if not any(found.values()):
             continue
         floor = [run[f"{key}/floor"] for seeds in runs.values() for run in seeds if f"{key}/floor" in run]
-        label = _long_name(key) + (" (lower is better)" if lower_is_better(key) else "")
+        label = _long_name(key) + direction(key)
         cells = [spread(key, values) for values in found.values()]
         lines.append([label, *cells, number(key, float(np.median(floor or [np.nan])))])
     if form == "terminal":

@@ -73,7 +73,7 @@ def write_report(
     )
     if "tracking/true" in result.arrays:
         written.append(_trajectories(result, test, axis, method.frame, out / "trajectories.png"))
-    if getattr(method, "steers", True) and "equi" in test.parts():
+    if getattr(method, "steers", True) and part_of(method) in test.parts():
         strip = _strip(test, dataset, method, axis, out / "steering.png")
         written += [strip] if strip is not None else []
     print(f"\n{table}\n")

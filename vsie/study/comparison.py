@@ -26,6 +26,7 @@ from vsie import pose as geometry
 from vsie.config import from_plain, to_plain
 from vsie.data.clips import ClipsDataset
 from vsie.evaluation import steering
+from vsie.evaluation.inputs import part_of
 from vsie.files import write_text
 from vsie.report import beside, noise, tables
 from vsie.report.figures import read_curves
@@ -33,9 +34,12 @@ from vsie.report.write import motion_axis, pictures, sweep
 from vsie.training.loop import best_precision
 
 MARK = " †"
-LEGEND = "† direct supervision: the pose delta is regressed, not only told to a predictor."
+LEGEND = (
+    "† direct supervision: the pose delta is regressed, not only told to a predictor; `supervised` learns the class from labels "
+    "too."
+)
 IGNORED = {"seed", "protocol", "metric", *pipeline.FREE}
-BUDGET = ("trainer.images", "data.root", "data.render")
+BUDGET = ("trainer.images", "data.root", "data.render", "data.augment")
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ def draw_trade_off(columns: Mapping[str, Sequence[Run]], out: Path) -> Path | No
     return beside.trade_off(points, out, floor=None if any(map(math.isnan, medians)) else tuple(medians), direct=direct)
 
 
+FLOOR = "online/pose_deg/floor"
 LEARNED = {"online probe: pose of a pair, degrees": (POSE, "pose_deg"), "online probe: Top-1": (TOP1, "top1")}
 
 
@@ -194,10 +199,15 @@ def draw_learning(columns: Mapping[str, Sequence[Run]], out: Path) -> Path | Non
     panels, floors = {}, {}
     for panel, (keys, measure) in LEARNED.items():
         names = [f"online/{measure}/{key.rsplit('/', 1)[1]}" for key in keys]
-        panels[panel] = {title: [curve for log in own if (curve := _learned(log, names))] for title, own in logs.items()}
-        chance = [first_of(run.metrics, *(f"{key}/floor" for key in keys)) for runs in columns.values() for run in runs]
-        if not np.isnan(chance).all():
-            floors[panel] = float(np.nanmedian(chance))
+        panels[panel] = {
+            title + (MARK if columns[title][0].direct else ""): [curve for log in own if (curve := _learned(log, names))]
+            for title, own in logs.items()
+        }
+        if measure == "pose_deg":  # of the very pairs that the probe is asked about: it depends on the windows
+            chance = [float(log[FLOOR][-1]) for own in logs.values() for log in own if FLOOR in log]
+        else:
+            chance = [first_of(run.metrics, *(f"{key}/floor" for key in keys)) for runs in columns.values() for run in runs]
+        floors[panel] = sorted({round(value, 0 if measure == "pose_deg" else 3) for value in chance if not math.isnan(value)})
     if not any(curves for methods in panels.values() for curves in methods.values()):
         return None
     return beside.learning(panels, out, floors=floors)
@@ -217,7 +227,7 @@ def opened(run: Run):
     model = feature_room.load(run.folder)
     config = from_plain(model.config)
     manifest, cache = pipeline.open_data(config)
-    split = "val" if len(manifest.rows("val")) else "test"
+    split = "val" if manifest.holds("val") else "test"
     dataset = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
     window = pipeline.context(config, model.encoder.stride)
     (test,) = pipeline.feature_set(run.folder, model.method, {"test": dataset}, window, best_precision()[0], "features")
@@ -237,8 +247,9 @@ def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) 
             skipped.append(f"No strip for {title}: no true poses are known of its clips.")
             continue
         method, test, dataset = opened(runs[0])
-        if "equi" not in test.parts():
-            skipped.append(f"No strip for {title}: its latent has no equivariant part.")
+        steered = method if method.steers else steering.Identity(frame=method.frame)
+        if part_of(steered) not in test.parts():
+            skipped.append(f"No strip for {title}: it has no predictor, and its latent no equivariant part.")
             continue
         if shown is None:
             poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
@@ -248,7 +259,6 @@ def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) 
         elif list(test.paths) != paths or test.frames != shown[1]:
             skipped.append(f"No strip for {title}: it was judged on other clips.")
             continue
-        steered = method if method.steers else steering.Identity(frame=method.frame)
         swept = sweep(test, steered, axis, rows)
         if swept is None:
             return None, ["No steering strips: no held-out object has enough views."]

@@ -11,6 +11,7 @@ All numbers, intervals and verdicts come from `vsie.study.verdicts`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from vsie.files import write_text
 from vsie.report import planes
 from vsie.report.measures import COLUMNS
 from vsie.report.page import Block, Heading, Lines, Picture, Table, html, markdown
-from vsie.schemas import GridConfig
+from vsie.schemas import AugmentConfig, GridConfig
 from vsie.study import comparison
 from vsie.study.verdicts import (
     CLASS,
@@ -52,6 +53,11 @@ Found = Mapping[Measure, Mapping[str, Estimate]]  # how much better rows are tha
 Duels = Mapping[str, tuple[Estimate, Estimate, str]]
 
 
+def titled(rows: Rows) -> dict[str, str]:
+    """Names of rows as they stand in a table: marked where the method has direct supervision."""
+    return {name: name + (comparison.MARK if runs and runs[0].run.direct else "") for name, runs in rows.items()}
+
+
 def table(rows: Rows, chosen: Sequence[Measure], *, found: Found | None = None, reference: str | None = None) -> Table:
     """Median and range over seeds; with what was found against a reference, a mark where a row is shown to differ from it."""
     found = found or {}
@@ -76,7 +82,7 @@ def table(rows: Rows, chosen: Sequence[Measure], *, found: Found | None = None, 
     caption = "Median (range over seeds). ↓: less is better."
     if found:
         caption += f" ▲ ▼: shown to be better, worse than {reference}, paired by seed and held-out object."
-    return Table(["", *rows, "floor, null"], lines, caption)
+    return Table(["", *titled(rows).values(), "floor, null"], lines, caption)
 
 
 def summaries(found: Found, names: Sequence[str], reference: str) -> list[str]:
@@ -99,14 +105,14 @@ def summaries(found: Found, names: Sequence[str], reference: str) -> list[str]:
     return lines
 
 
-def difference_table(found: Found, names: Sequence[str], reference: str) -> Table:
-    """All improvements with intervals and verdicts."""
+def difference_table(found: Found, names: Sequence[str], reference: str, titles: Mapping[str, str]) -> Table:
+    """All improvements with intervals and verdicts; `titles` are those of the rows."""
     lines = []
     for measure, own in found.items():
         cells = [f"{signed(measure, own[name])} {own[name].verdict()}" if name in own else "-" for name in names]
         lines.append([measure.words, *cells])
     words = f"How much better than {reference} (95 % interval over objects and seeds; positive is better): degrees, or shares."
-    return Table(["", *names], lines, words)
+    return Table(["", *(titles[name] for name in names)], lines, words)
 
 
 def _differences(found: Found, out: Path, reference: str) -> Picture:
@@ -130,7 +136,7 @@ def on_video(rows: Rows, grid: GridConfig, out: Path, everything: Found) -> tupl
         return [head, f"Not known: no seed of {', '.join(names)} was judged on the clips of {grid.reference}."], []
     said = summaries(found, names, grid.reference)
     blocks: list[Block] = [head, Lines(said), _differences(found, out / "video.png", grid.reference)]
-    blocks.append(difference_table(found, names, grid.reference))
+    blocks.append(difference_table(found, names, grid.reference, titled(rows)))
     lengths = {name: int(rows[name][0].run.options.get("data.frames", 0)) for name in (grid.reference, *names)}
     if len(set(lengths.values())) > 2:
         words = "Measures against the frames of a window, at equal images; dashed: the floor, where it is near."
@@ -234,7 +240,8 @@ def kept_table(rows: Rows, reference: str) -> Table | None:
         if any(own.values())
     ]
     words = f"Share of the gain of {reference} over the floor that a row keeps (95 % interval over objects and seeds)."
-    return Table(["", *names], lines, words) if lines else None
+    titles = titled(rows)
+    return Table(["", *(titles[name] for name in names)], lines, words) if lines else None
 
 
 def on_motion(rows: Rows, grid: GridConfig, out: Path) -> tuple[list[Block], list[str]]:
@@ -249,11 +256,13 @@ def on_motion(rows: Rows, grid: GridConfig, out: Path) -> tuple[list[Block], lis
         return [head, f"Not known: no seed of {estimated} was judged on the clips and poses of {known}."], []
     said = summaries(found, [estimated], known)
     shares, keeps = kept_table(rows, known), []
-    if shares is not None and estimated in shares.header:
-        said_of = [f"{words} {cells[shares.header.index(estimated) - 1]}" for words, *cells in shares.rows]
+    place = shares.header.index(titled(rows)[estimated]) if shares and titled(rows)[estimated] in shares.header else 0
+    if place:
+        said_of = [f"{words} {cells[place - 1]}" for words, *cells in shares.rows]
         keeps = [f"`{estimated}` keeps of what `{known}` gains over the floor: {'; '.join(said_of)}."]
     picture = _differences(found, out / "motion.png", known)
-    blocks = [head, Lines(keeps + said), picture, *([shares] if shares else []), difference_table(found, [estimated], known)]
+    differences = difference_table(found, [estimated], known, titled(rows))
+    blocks = [head, Lines(keeps + said), picture, *([shares] if shares else []), differences]
     return blocks, [f"(c) {line}" for line in keeps or said if "pose" in line or "tracking" in line]
 
 
@@ -265,9 +274,16 @@ def runs_table(rows: Rows) -> Table:
         arrangement = f"{options.get('data.windows', '?')} x {options.get('data.frames', '?')}"
         images = sorted({int(run.run.options.get("trainer.images", 0)) for run in runs})
         marked = runs[0].run.method + (comparison.MARK if runs[0].run.direct else "")
-        lines.append([name, marked, arrangement, str(options.get("trainer.batch", "?")), ", ".join(f"{i:,}" for i in images),
-                      ", ".join(str(run.run.seed) for run in runs)])  # fmt: skip
-    return Table(["row", "method", "windows x frames", "objects a step", "images", "seeds"], lines)
+        lines.append([name, marked, arrangement, str(options.get("trainer.batch", "?")), changed(options),
+                      ", ".join(f"{i:,}" for i in images), ", ".join(str(run.run.seed) for run in runs)])  # fmt: skip
+    return Table(["row", "method", "windows x frames", "objects a step", "pictures are changed in", "images", "seeds"], lines)
+
+
+def changed(options: Mapping[str, Any]) -> str:
+    """What augmentation changes of the pictures, in words; a dash where it leaves them."""
+    own = {key.rpartition(".")[2]: value for key, value in options.items() if key.startswith("data.augment.")}
+    usual = dataclasses.asdict(AugmentConfig())
+    return ", ".join(f"{key} {value:g}" for key, value in own.items() if value and value != usual.get(key)) or "-"
 
 
 def cautions(rows: Rows) -> list[str]:
@@ -332,7 +348,7 @@ def write(done: Sequence[tuple[str, int, Path]], grid: GridConfig, out: Path, *,
         blocks, said = blocks + more, said + lines
     blocks.append(Heading("All rows"))
     if reference and not grid.video and found:
-        blocks.append(difference_table(found, [name for name in rows if name != reference], reference))
+        blocks.append(difference_table(found, [name for name in rows if name != reference], reference, titled(rows)))
     for group, words in GROUPS.items():
         chosen = [measure for measure in measures() if measure.group == group]
         shown = table(rows, chosen, found=found, reference=reference)
@@ -363,6 +379,7 @@ def _plain(rows: Rows, found: Found, fought: Mapping[str, Duels], reference: str
         better = {measure.key: own[name] for measure, own in found.items() if name in own}
         everything[name] = {
             "method": runs[0].run.method,
+            "direct_supervision": runs[0].run.direct,
             "seeds": [run.run.seed for run in runs],
             "measures": {measure.key: [number(measure.value(run)) for run in runs] for measure in measures()},
             "better_by": {key: plain(value) | {"than": reference, "verdict": value.verdict()} for key, value in better.items()},

@@ -73,6 +73,7 @@ class Measure:
         main: Whether a verdict about its group counts it.
         null: Of a run what stands beside a number that was made: who sees nothing.
         number: Of a run the number, where nothing that it is made of is kept.
+        whole: In metrics.json, of a latent that is not split.
     """
 
     words: str
@@ -84,17 +85,22 @@ class Measure:
     main: bool = True
     null: Callable[[Judged], float] | None = None
     number: Callable[[Judged], float] | None = None
+    whole: str = ""
+
+    def key_of(self, run: Judged) -> str:
+        """`key`, or `whole` where the run's latent is not split."""
+        return self.whole if self.whole and self.key not in run.run.metrics else self.key
 
     def quantity(self, run: Judged) -> Quantity | None:
         """What it is made of in a run."""
-        return run.samples.get(self.key) if self.make is None else self.make(run)
+        return run.samples.get(self.key_of(run)) if self.make is None else self.make(run)
 
     def value(self, run: Judged) -> float:
         """The number of a run; NaN where it was not taken."""
         made = self.quantity(run)
         if made is None and self.number is not None:
             return self.number(run)
-        return run.metric(self.key) if made is None else made.value
+        return run.metric(self.key_of(run)) if made is None else made.value
 
     def floor(self, run: Judged) -> float:
         """What stands beside it: who sees nothing, or the null."""
@@ -102,7 +108,7 @@ class Measure:
             return self.null(run)
         if self.make is not None:  # above its floor, or a share of what is above it
             return 0.0 if not math.isnan(self.value(run)) else math.nan
-        return comparison.first_of(run.run.metrics, *(f"{self.key}/{name}" for name in ("floor", "null", "shuffled")))
+        return comparison.first_of(run.run.metrics, *(f"{self.key_of(run)}/{name}" for name in ("floor", "null", "shuffled")))
 
     def text(self, value: float) -> str:
         """The number as text."""
@@ -185,7 +191,8 @@ def measures() -> tuple[Measure, ...]:
         Measure("Top-1, single frame, all", "class", "share", True, "classification/top1/all"),
         Measure("Top-1, clip, inv", "class", "share", True, "classification/clip_top1/inv", main=False),
         Measure("Top-1, clip, all", "class", "share", True, "classification/clip_top1/all", main=False),
-        Measure("rotation of a pair, equi, probe", "pose", "deg", False, "pose/geodesic_median_deg/equi"),
+        Measure("rotation of a pair, equi (or all), probe", "pose", "deg", False, "pose/geodesic_median_deg/equi",
+                whole="pose/geodesic_median_deg/all"),
         Measure("rotation of a pair, predictor inverted", "pose", "deg", False, "pose/geodesic_median_deg/inversion"),
         Measure("steering, MRR", "steering", "share", True, "steering/mrr"),
         Measure("steering, H@1", "steering", "share", True, "steering/hit@1"),
@@ -223,7 +230,9 @@ def measures() -> tuple[Measure, ...]:
 
 def on_page(key: str) -> bool:
     """Whether a sample is part of what the page says."""
-    return key.startswith(("leakage/", "cleaned/", "single/", "ladder/")) or key in {measure.key for measure in measures()}
+    return key.startswith(("leakage/", "cleaned/", "single/", "ladder/")) or key in {
+        key for measure in measures() for key in (measure.key, measure.whole)
+    }
 
 
 GROUPS = {"class": "class", "pose": "pose", "steering": "steering", "tracking": "tracking", "split": "the split"}

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from vsie import checkpoint, distributed
 from vsie.data import StepSampler, WindowsDataset, collate
+from vsie.feature_set import PARTS
 from vsie.files import atomic_path
 from vsie.methods.base import Method
 from vsie.schemas import TrainerConfig
@@ -100,7 +101,9 @@ class Trainer(TrainerConfig):
         module = self.wrap(method)
         optimiser = self.build_optimiser(method)
         module, optimiser = fabric.setup(module, optimiser)
-        probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed, told=method.frame if dataset.told else None))
+        parts = PARTS if method.splits else ("all",)
+        told = method.frame if dataset.told else None
+        probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed, parts=parts, told=told))
         start, seconds, ready = 0, 0.0, 1.0
         if resume and checkpoint.locate(run, missing_ok=True):
             checkpoint.load_weights(run, method)
@@ -155,7 +158,7 @@ class Trainer(TrainerConfig):
                     row = {"step": done, "images": done * self.batch * per_object, "loss": loss.item()}
                     row |= {f"term/{name}": value.item() for name, value in terms.items()} | {"learning_rate": rate}
                     row |= {"ready": ready, "images_per_second": speed, "seconds": seconds + now - begun}
-                    row |= probes.scores | alarms(method.split, outputs.latents)
+                    row |= probes.scores | alarms(method.split, outputs.latents, parts)
                     log.write(row)
                     shown = {name: f"{value.item():.3f}" for name, value in terms.items() if method.weights.get(name)}
                     bar.set_postfix({"loss": f"{loss.item():.3f}", **shown, "img/s": f"{speed:.0f}"}, refresh=False)

@@ -6,6 +6,8 @@ taken *before* they learn from it and is averaged over steps, so nothing is scor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -18,18 +20,26 @@ from vsie.methods.base import Split
 class OnlineProbes(nn.Module):
     """Linear class probe and pair-pose probe (one hidden layer: a relative rotation is not linear in a pair) per part.
 
+    Beside the pose stands who looks at nothing and answers with the mean rotation: ``online/pose_deg/floor``, on the same pairs.
+
     Args:
         split: Where the latent is cut.
+        parts: Which of inv, equi and all are asked.
         classes: Number of classes; 0 where there are no labels.
         posed: Whether poses are known.
         momentum: Of the running averages of scores.
         told: In which frame motion is told where it is not the true one: it is asked in that frame, and so named.
     """
 
-    def __init__(self, split: Split, classes: int, posed: bool, *, momentum: float = 0.98, told: str | None = None) -> None:
+    def __init__(
+        self, split: Split, classes: int, posed: bool, *, parts: Sequence[str] = PARTS, momentum: float = 0.98,
+        told: str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.parts, self.mean = tuple(parts), torch.eye(3)
         self.split, self.classes, self.posed, self.momentum, self.told = split, classes, posed, momentum, told
         widths = {"inv": split.invariant, "equi": split.equivariant, "all": split.invariant + split.equivariant}
+        widths = {part: widths[part] for part in self.parts}
         state = torch.random.get_rng_state()  # the model's own random numbers must not depend on who watches
         self.norms = nn.ModuleDict({part: nn.BatchNorm1d(width, affine=False) for part, width in widths.items()})
         self.class_heads = nn.ModuleDict({p: nn.Linear(w, classes) for p, w in widths.items()} if classes else {})
@@ -42,31 +52,39 @@ class OnlineProbes(nn.Module):
         """Score, then learn from, detached latents (B, N, D), labels (B,), poses (B, N, 4, 4), trust (B, N, N) in them."""
         if self.optimiser is None:
             return
-        inv, equi = self.split(latents)
-        losses = []
-        for part, values in zip(PARTS, (inv, equi, latents), strict=True):
+        losses, motion, known = [], None, None
+        if self.posed and poses is not None:
+            motion = pose.delta(poses, poses.roll(1, 1), self.told or "body")[..., :3, :3]
+            step = torch.arange(poses.shape[1], device=poses.device)
+            known = None if trust is None else trust[:, step, step.roll(1)]
+        for part, values in parts_of(self.split, latents, self.parts).items():
             values = self.norms[part](values.flatten(0, 1)).unflatten(0, values.shape[:2])
             if self.classes and labels is not None:
                 logits = self.class_heads[part](values).flatten(0, 1)
                 target = labels.repeat_interleave(values.shape[1])
                 losses.append(nn.functional.cross_entropy(logits, target))
                 self._score(f"online/top1/{part}", (logits.argmax(-1) == target).float().mean())
-            if self.posed and poses is not None:
-                pair = torch.cat([values, values.roll(1, 1)], -1)
-                motion = pose.delta(poses, poses.roll(1, 1), self.told or "body")[..., :3, :3]
-                found = self.pose_heads[part](pair)
+            if motion is not None:
+                found = self.pose_heads[part](torch.cat([values, values.roll(1, 1)], -1))
                 wrong = (found - motion[..., :2].mT.flatten(-2)).square()
-                error = pose.geodesic(pose.from_6d(found.detach()), motion).rad2deg()
-                if trust is not None:
-                    step = torch.arange(poses.shape[1], device=poses.device)
-                    known = trust[:, step, step.roll(1)]
+                if known is not None:
                     wrong = wrong * (known / known.mean().clamp_min(1e-6))[..., None]
-                    error = error[known > 0] if (known > 0).any() else error.new_full((1,), 90.0)  # nobody knows
                 losses.append(wrong.mean())
-                self._score(f"online/{'told_' if self.told else ''}pose_deg/{part}", error.median())
+                self._score_pose(part, pose.from_6d(found.detach()), motion, known)
+        if motion is not None:
+            self._score_pose("floor", pose.project(self.mean).to(motion), motion, known)
+            seen = motion.flatten(0, 1) if known is None else motion[known > 0]
+            if len(seen):
+                self.mean = self.mean.lerp(seen.mean(0).to(self.mean), 1 - self.momentum)
         self.optimiser.zero_grad(set_to_none=True)
         sum(losses).backward()
         self.optimiser.step()
+
+    def _score_pose(self, part: str, found: Tensor, motion: Tensor, known: Tensor | None) -> None:
+        error = pose.geodesic(found, motion).rad2deg()
+        if known is not None:
+            error = error[known > 0] if (known > 0).any() else error.new_full((1,), 90.0)  # nobody knows
+        self._score(f"online/{'told_' if self.told else ''}pose_deg/{part}", error.median())
 
     def _score(self, key: str, value: Tensor) -> None:
         before = self.scores.get(key)
@@ -76,14 +94,14 @@ class OnlineProbes(nn.Module):
     def extra_state(self) -> dict[str, object]:
         """Everything that a resumed run needs to go on as if nothing had happened."""
         optimiser = self.optimiser.state_dict() if self.optimiser else {}
-        return {"heads": self.state_dict(), "optimiser": optimiser, "scores": dict(self.scores)}
+        return {"heads": self.state_dict(), "optimiser": optimiser, "scores": dict(self.scores), "mean": self.mean}
 
     def load_extra_state(self, state: dict[str, object]) -> None:
         """Undo `extra_state`."""
         self.load_state_dict(state["heads"])
         if self.optimiser:
             self.optimiser.load_state_dict(state["optimiser"])
-        self.scores = dict(state["scores"])
+        self.scores, self.mean = dict(state["scores"]), state.get("mean", self.mean)
 
 
 def pair_head(width: int) -> nn.Module:
@@ -91,8 +109,13 @@ def pair_head(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, 6))
 
 
-def alarms(split: Split, latents: Tensor) -> dict[str, float]:
+def parts_of(split: Split, latents: Tensor, parts: Sequence[str] = PARTS) -> dict[str, Tensor]:
+    """Latents (B, N, D) by part: (B, N, d) each."""
+    values = dict(zip(PARTS, (*split(latents), latents), strict=True))
+    return {part: values[part] for part in parts}
+
+
+def alarms(split: Split, latents: Tensor, parts: Sequence[str] = PARTS) -> dict[str, float]:
     """Collapse alarms of latents (B, N, D): per-part rank, standard deviation and within-object share of variance."""
     objects = torch.arange(len(latents), device=latents.device).repeat_interleave(latents.shape[1])
-    parts = zip(PARTS, (*split(latents), latents), strict=True)
-    return summary({part: values.flatten(0, 1) for part, values in parts}, objects)
+    return summary({part: values.flatten(0, 1) for part, values in parts_of(split, latents, parts).items()}, objects)
