@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 
 import pytest
 import torch
+from safetensors.torch import save
 
-from vsie import checkpoint
+from vsie import checkpoint, files
 
 CONFIG = {"encoder": {}, "method": {}, "conditioning": {}, "predictor": {}}
 
 
-def test_a_kill_between_two_renames_loses_nothing_and_a_reader_moves_nothing(tmp_path):
+class Killed(BaseException):
+    """In place of a signal."""
+
+
+def killed(*_):
+    raise Killed
+
+
+def test_a_kill_between_two_renames_loses_nothing_and_a_reader_moves_nothing(tmp_path, monkeypatch):
     model = torch.nn.Linear(2, 2)
     checkpoint.save(tmp_path, model, CONFIG, {"step": 1})
     (tmp_path / checkpoint.FOLDER).rename(tmp_path / checkpoint.PREVIOUS)  # as in the middle of `save`
     assert checkpoint.load_state(tmp_path) == {"step": 1}
     assert not (tmp_path / checkpoint.FOLDER).exists()
-    (tmp_path / ".checkpoint.12.partial.next").mkdir()  # a save that was killed
-    checkpoint.save(tmp_path, model, CONFIG, {"step": 2})
+    monkeypatch.setattr(checkpoint, "to_bytes", killed)
+    for process in (12, 13):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(files, "_remove", lambda path: None)  # nobody cleans up
+            checkpoint.save(tmp_path, model, CONFIG, {"step": 2})
+    assert len(list(tmp_path.glob("*.partial.next"))) + len(list(tmp_path.glob(".*.partial.next"))) >= 2
+    monkeypatch.setattr(checkpoint, "to_bytes", save)
+    checkpoint.save(tmp_path, model, CONFIG, {"step": 2})  # by a process that has the number of one of them
     assert checkpoint.load_state(tmp_path) == {"step": 2}
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FOLDER]
 

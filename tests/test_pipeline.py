@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import vsie
+from tests.data.conftest import moving_picture, write_video, yaw_poses
 from tests.test_config import run
 from vsie.features import covering, encode_clip
 
@@ -141,6 +142,96 @@ def test_an_interrupted_extraction_goes_on(debug, tools, monkeypatch):
     with np.load(folder / "resumed.npz") as first, np.load(folder / "straight.npz") as second:
         assert count == len(first["label"])
         assert all(np.array_equal(first[name], second[name]) for name in second.files)
+
+
+def test_unreadable_videos_of_an_interrupted_extraction_are_counted_again(debug, tmp_path, monkeypatch):
+    from vsie import extraction
+    from vsie.data.windows import SkippedError
+
+    folder = debug[0]
+    (clips,) = (folder / "cache" / "rendered").iterdir()
+    shutil.copytree(clips, tmp_path / "clips")
+    videos = sorted((tmp_path / "clips").rglob("*.mp4"))
+    table = (tmp_path / "clips" / "manifest.csv").read_text().splitlines()
+    names = [line.split(",")[0] for line in table[1:]]
+    for number in (0, 1):
+        (tmp_path / "clips" / names[number]).write_bytes(b"no video")
+    monkeypatch.setattr(extraction, "VIDEOS", 1)
+    share = 1.5 / len(videos)
+    for _ in range(3):  # it does not pass by being tried again
+        with pytest.raises(SkippedError, match=f"2 of {len(videos)} videos cannot be read"):
+            extraction.extract(folder / "run", tmp_path / "clips", tmp_path / "out.npz", allowed_share=share)
+    count = extraction.extract(folder / "run", tmp_path / "clips", tmp_path / "out.npz", allowed_share=2 / len(videos))[1]
+    assert count == 2 and len((tmp_path / "out.npz.skipped.csv").read_text().splitlines()) == 3
+    shutil.copy(clips / names[0], tmp_path / "clips" / names[0])
+    options = dict(allowed_share=2 / len(videos), overwrite=True)
+    assert extraction.extract(folder / "run", tmp_path / "clips", tmp_path / "out.npz", **options)[1] == 1
+    assert len((tmp_path / "out.npz.skipped.csv").read_text().splitlines()) == 2  # the first one is not on the list any more
+
+
+def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug, tmp_path, monkeypatch):
+    from vsie import pipeline
+    from vsie.data import ClipsDataset, load
+
+    (clips,) = (debug[0] / "cache" / "rendered").iterdir()
+    shutil.copytree(clips, tmp_path / "clips")
+    model = vsie.load(debug[0] / "run")
+    computed = []
+    whole = pipeline.features.evaluation_features
+    monkeypatch.setattr(pipeline.features, "evaluation_features", lambda *a, **o: computed.append(1) or whole(*a, **o))
+
+    def poses(size=None):
+        dataset = ClipsDataset(load(tmp_path / "clips"), "val", size=size)
+        (found,) = pipeline.feature_set(tmp_path / "run", model.method, {"test": dataset}, (1, 1), "32-true", "features")
+        return found.poses.copy()
+
+    before = poses()
+    assert np.array_equal(poses(), before) and len(computed) == 1
+    poses(size=24)
+    assert len(computed) == 2
+    (tmp_path / "run" / "features" / ".features-test-0.99999.partial").mkdir()  # of one that was killed
+    for file in (tmp_path / "clips").rglob("*.npz"):
+        with np.load(file) as archive:
+            fields = dict(archive)
+        fields["object_in_camera"][:, 2, 3] += 1
+        np.savez(file, **fields)
+    assert np.allclose(poses(), before + np.eye(4)[2][:, None] * np.eye(4)[3], atol=1e-6) and len(computed) == 3
+    assert len(list((tmp_path / "run" / "features").iterdir())) == 1
+
+
+def test_clips_of_different_lengths_are_trained_on_and_judged(tmp_path, tools):
+    """Sequences as CO3D has them: known poses, and no two of one length."""
+    rows = ["path,label,object,clip,split,poses"]
+    for number, frames in enumerate((10, 12, 14, 9, 10, 13, 5)):
+        name = f"clip_{number}"
+        write_video(tmp_path / f"{name}.mp4", moving_picture(frames, 32, 32, number))
+        np.savez(tmp_path / f"{name}.npz", times=np.arange(frames) / 12, object_in_camera=yaw_poses(frames, number, 0.2))
+        rows.append(f"{name}.mp4,{number % 2},{number},0,{'val' if number > 3 else 'train'},{name}.npz")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    options = ["experiment=debug", f"data.root={tmp_path}", "data.windows=2", "data.size=32", "trainer.batch=4",
+               "trainer.images=64", "out=run"]  # fmt: skip
+    result = run(tools, "train", *options, cwd=tmp_path, env=os.environ | {"VSIE_DATA": str(tmp_path / "cache")})
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "clips are of 5 to 14 frames: 9 of each are judged" in result.stdout
+    assert "test: 1 of 3 clips are shorter" in result.stdout
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert isinstance(metrics["pose/geodesic_median_deg/equi"], float) and "tracking/probe/rpe_deg@1" in metrics
+
+
+@pytest.mark.parametrize("kept, data, wanted", [
+    ("co3d", "manifest.csv", ("clips", False)), ("co3d", "folder", ("clips", False)), ("co3d", "other", ("clips", True)),
+    ("3diebench", "manifest.csv", ("clips", False)), ("3diebench", "other", ("3diebench", False)),
+    ("turntable", "bench", ("3diebench", False)),
+])  # fmt: skip
+def test_a_run_is_judged_on_data_of_another_kind(kept, data, wanted, tmp_path):
+    from vsie import pipeline
+    from vsie.config import compose
+
+    for file in ("manifest.csv", "folder/manifest.csv", "bench/train_images.npy", "other/category/file"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    found = pipeline.judged_on(compose("train", [f"data={kept}", "data.root=a"]), str(tmp_path / data)).data
+    assert (found.layout, bool(found.reader)) == wanted and found.root == str(tmp_path / data)
 
 
 def test_steering_in_python_is_the_predictor(debug):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from vsie.files import atomic_path
+from vsie.files import atomic_path, remove_partial
 
 FOLDER = "checkpoint"
 PREVIOUS = ".checkpoint.previous"
@@ -37,8 +37,8 @@ def save(run: Path, model: nn.Module, config: Mapping[str, Any], state: Mapping[
     if not folder.exists() and previous.exists():
         previous.rename(folder)  # a kill came between two renames
     upcoming = run / ".checkpoint.next"
-    for left in (upcoming, *run.glob(".checkpoint.*.partial.next")):  # what a kill left half-written
-        shutil.rmtree(left, ignore_errors=True)
+    remove_partial(upcoming)  # what a kill left half-written
+    shutil.rmtree(upcoming, ignore_errors=True)
     with atomic_path(upcoming) as temporary:
         temporary.mkdir(parents=True)
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}

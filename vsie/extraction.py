@@ -94,12 +94,16 @@ def extract(
         raise ValueError(f"{manifest} has no videos of the split {split}")
 
     parts = out.with_name(f".{out.name}.parts")
-    identity = dict(run=digest, manifest=str(table.file.resolve()), rows=len(rows), split=split, frames=frames,
+    content = hashlib.sha256("\0".join(str(name) for name in (*table.path, *table.objects[table.object])).encode())
+    content.update(table.label.tobytes() + table.clip.tobytes() + rows.tobytes())
+    identity = dict(run=digest, manifest=str(table.file.resolve()), rows=content.hexdigest()[:16], split=split, frames=frames,
                     spacing=spacing, stride=stride, size=size)  # fmt: skip
     if erase is not None:
         identity["eraser"] = hashlib.sha256(erasers.find(run, eraser).read_bytes()).hexdigest()[:16]
-    claim_parts(parts, identity)
-    skipped = Skipped(rows=len(table), population=len(rows), share=allowed_share, file=f"{out}.skipped.csv")
+    listed = Path(f"{out}.skipped.csv")
+    if claim_parts(parts, identity):
+        listed.unlink(missing_ok=True)  # of another extraction
+    skipped = Skipped(rows=len(table), population=len(rows), share=allowed_share, file=listed)
     source = VideoSource(table, size=size)
     files = []
     progress = tqdm(total=len(rows), desc="extract", unit="video", mininterval=1)
@@ -111,6 +115,12 @@ def extract(
             found = [window for row in chosen for window in windows_of(int(row), *options)]
             with atomic_path(file) as temporary:
                 np.savez(temporary, **columns(found, table))
+        else:
+            with np.load(file) as part:
+                there = set(part["path"].tolist())
+            for row in chosen.tolist():
+                if str(table.path[row]) not in there:
+                    skipped.add(row, table.video(row), "found earlier")  # it is listed already
         files.append(file)
         progress.update(len(chosen))
     progress.close()
@@ -167,14 +177,16 @@ def weights_digest(model: Model) -> str:
     return digest.hexdigest()[:16]
 
 
-def claim_parts(parts: Path, identity: Mapping[str, object]) -> None:
-    """Go on with the parts of the very same extraction; those of another are thrown away."""
+def claim_parts(parts: Path, identity: Mapping[str, object]) -> bool:
+    """Go on with the parts of the very same extraction; those of another are thrown away. Whether it starts from nothing."""
     file = parts / "identity.json"
     text = json.dumps(identity, sort_keys=True)
-    if parts.exists() and (not file.exists() or file.read_text(encoding="utf-8") != text):
-        shutil.rmtree(parts)
-    parts.mkdir(parents=True, exist_ok=True)
+    if file.is_file() and file.read_text(encoding="utf-8") == text:
+        return False
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
     write_text(file, text)
+    return True
 
 
 def read_parts(files: list[Path]) -> Iterator[dict[str, np.ndarray]]:

@@ -176,9 +176,8 @@ def encode_clip(
     windows = torch.from_numpy(covering(length, frames, widest))
     latents = encode(encoder, rearrange(video[:, windows], "n w t h w2 c -> (n w) t h w2 c"), precision=precision)
     latents = rearrange(latents, "(n w) t d -> n (w t) d", n=count)
-    context = torch.empty_like(alone)
-    context[:, windows.flatten().flip(0)] = latents.flip(1)  # where two windows hold a frame, the first one counts
-    return alone, context
+    _, first = np.unique(windows, return_index=True)  # where two windows hold a frame, the first one counts
+    return alone, latents[:, torch.from_numpy(first)]
 
 
 def has_batch_norm(encoder: nn.Module) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import glob
+import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,6 +29,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    _remove(temporary)  # of a process that had this number and was killed
     try:
         yield temporary
         os.replace(temporary, path)
@@ -34,11 +38,38 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             raise OSError(errno.ENOSPC, f"no space left on the disk while writing {path}; nothing was replaced") from None
         raise
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+        _remove(temporary)
+
+
+def remove_partial(path: str | os.PathLike) -> None:
+    """Remove what killed processes left of `path` half-written (`atomic_path`); only where no other process writes it."""
+    path = Path(path)
+    for left in path.parent.glob(f"{glob.escape(f'.{path.stem}.')}*.partial{glob.escape(path.suffix)}"):
+        _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One builder of a folder at a time, over all processes of this machine: ``.<folder>.lock`` beside it.
+
+    Raises:
+        RuntimeError: In a worker that runs its parent's script again: it would wait for its parent's lock for ever.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(f'{folder} is built with workers: put what the script does below if __name__ == "__main__":')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def reserve(file: int, size: int) -> None:

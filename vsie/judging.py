@@ -15,7 +15,7 @@ import torch
 from vsie import components, features_file, pipeline
 from vsie import eraser as erasers
 from vsie.components import nearest
-from vsie.data.clips import ClipsDataset
+from vsie.data.clips import ClipsDataset, of_one_length
 from vsie.encoders.base import Encoder
 from vsie.encoders.exported import Exported
 from vsie.encoders.torchvision import STRIDES
@@ -104,6 +104,7 @@ def judge_encoder(
         return {}
     splits = {key: ClipsDataset(manifest, split, cache=cache, size=None if cache else size)
               for key, split in (("train", "train"), ("test", test_split))}  # fmt: skip
+    splits, cut = of_one_length(splits, config.data.spacing[1])
     window = together(encoder, frames, len(splits["test"][0]["frames"])), config.data.spacing[1]
     precision = best_precision()[0]
     out = Path(out)
@@ -117,7 +118,7 @@ def judge_encoder(
         untrained = pipeline.feature_set(out, initial, splits, window, precision, "random-init")
     live = Live(encoder=method.cpu().encoder, train=splits["train"], test=splits["test"], window=window,
                 turns=pipeline.small_turns(config))  # fmt: skip
-    notes = [f"{name}: no split and no predictor; its one part is all, and what needs more is left out"]
+    notes = [*cut, f"{name}: no split and no predictor; its one part is all, and what needs more is left out"]
     if weights == RANDOM:
         notes.append(f"{name}: weights are random (seed {seed}), nothing was learned")
     return _judged(found, out=out, untrained=untrained, live=live, protocols=protocols, classes=manifest.classes, method=method,

@@ -20,10 +20,10 @@ from vsie import checkpoint, features, told
 from vsie import eraser as erasers
 from vsie import pose as geometry
 from vsie.config import from_plain, to_plain
+from vsie.data import frame_cache, image_shards, three_die_bench
 from vsie.data import manifest as manifests
-from vsie.data import three_die_bench
 from vsie.data.augment import Augment
-from vsie.data.clips import ClipsDataset
+from vsie.data.clips import ClipsDataset, of_one_length
 from vsie.data.frame_cache import FrameCache
 from vsie.data.image_shards import ImageShards
 from vsie.data.manifest import Manifest
@@ -312,7 +312,7 @@ def evaluate(
     config = config or from_plain(model.config)
     out = out or run
     if data:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data))
+        config = judged_on(config, data)
     if ood:
         if config.data.layout != "3diebench":
             raise ValueError(f"ood={ood}: {run} was not trained on data in 3DIEBench's layout (data.layout={config.data.layout})")
@@ -335,6 +335,9 @@ def evaluate(
         if not splits:
             print("\n".join(["no evaluation: too few clips have motion that can be relied on", *lines]))
             return {}
+    else:
+        splits, cut = of_one_length(splits, window[1])
+        print("\n".join(cut), end="\n" if cut else "")
     untrained = probed = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.
@@ -379,6 +382,16 @@ def evaluate(
     if config.data.layout == "3diebench":
         published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)
     return result.metrics
+
+
+def judged_on(config: TrainConfig, data: str) -> TrainConfig:
+    """The config of a run with other data: a manifest, a folder in 3DIEBench's layout, or another of the run's own kind."""
+    folder, change = Path(data), {"root": data}
+    if (folder / "train_images.npy").is_file():
+        change |= {"layout": "3diebench", "reader": {}}
+    elif folder.is_file() or (folder / "manifest.csv").is_file():
+        change |= {"layout": "clips", "reader": {}}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **change))
 
 
 def small_turns(config: TrainConfig):
@@ -431,6 +444,15 @@ def context(config: TrainConfig, stride: int) -> tuple[int, int]:
     return frames, data.spacing[1]
 
 
+def state_of(dataset: ClipsDataset) -> str:
+    """What tells the frames and poses of clips from those that were there before under the same names."""
+    source = dataset.source
+    key = getattr(source, "key", None)  # of a cache
+    if key is None and dataset.manifest.unordered:
+        key = image_shards.state(source)
+    return key or frame_cache.state(dataset.manifest, getattr(source, "size", None))
+
+
 def feature_set(
     run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str, among_others: bool = False,
     drawn: tuple[Features, np.ndarray] | None = None,
@@ -446,6 +468,7 @@ def feature_set(
         version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
         key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
         key.update(getattr(dataset, "told", "").encode())
+        key.update(state_of(dataset).encode())
         if drawn is not None:
             key.update(drawn[1].tobytes())
         if dataset.manifest.unordered:  # held-out rotations have the same index files
@@ -461,7 +484,7 @@ def feature_set(
                 else:
                     made = features.drawn_features(method, dataset, *drawn, precision=precision, description=f"{name} {split}")
                 write_features(temporary, made)
-            for old in folder.parent.glob(f"{name}-{split}-*"):
+            for old in (*folder.parent.glob(f"{name}-{split}-*"), *folder.parent.glob(f".{name}-{split}-*.partial")):
                 if old != folder:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
         found.append(load_features(folder))

@@ -18,6 +18,7 @@ import torch
 from tests.data.conftest import moving_picture, write_dataset, write_video
 from vsie.data import FrameCache, VideoError, WindowsDataset, decode, frame_cache, load
 from vsie.data.sources import resize
+from vsie.files import locked
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_a_second_builder_waits_for_the_first_and_takes_its_work(manifest, cache
     folder = tmp_path / "frames"
     monkeypatch.setattr(frame_cache, "_prepare", None)
     with ThreadPoolExecutor(1) as thread:
-        with frame_cache._locked(folder):
+        with locked(folder):
             second = thread.submit(FrameCache.build, manifest, folder, workers=0)
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.2)

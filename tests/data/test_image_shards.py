@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import tarfile
@@ -238,3 +239,8 @@ def test_held_out_rotations_are_sharded_too(folder, tmp_path):
         np.testing.assert_array_equal(one.poses, two.poses)
         np.testing.assert_array_equal(one.read(np.arange(4)), two.read(np.arange(4)))
     assert three_die_bench.RANGES["ood"][0] <= np.abs(built.clip(9).latents[:, :3]).min()
+    before = image_shards.state(views, 4)
+    assert image_shards.state(views, 4) == before
+    image = Path(views.manifest.path[9]) / "image_0.jpg"
+    os.replace(shutil.copy(image, tmp_path / "new.jpg"), image)  # another picture of a held-out object
+    assert image_shards.state(views, 4) != before

@@ -6,6 +6,8 @@ import csv
 import json
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from vsie.config import CONFIGS, compose
 from vsie.data import decode, load
 from vsie.data.prepare import prepare
 from vsie.data.readers.base import ClipEntry, LeftOut
+from vsie.files import locked
 
 IMAGES = {"name": "images", "min_frames": 2}
 
@@ -72,7 +75,39 @@ def test_it_is_made_anew_only_when_something_has_changed(folder, tmp_path):
     assert len(load(prepare(IMAGES, folder, out, progress=False))) == 7
     assert len(load(prepare(IMAGES | {"min_frames": 4}, folder, out, progress=False))) == 6
     assert prepare(IMAGES | {"min_frames": 4}, folder, out, progress=False, overwrite=True).stat().st_mtime_ns != before
-    assert sorted(os.listdir(tmp_path)) == ["out", "root"], "nothing half-made is left"
+    assert sorted(os.listdir(tmp_path)) == [".out.lock", "out", "root"], "nothing half-made is left"
+
+
+def test_who_prepares_the_same_waits_and_a_failure_leaves_what_was_there(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    prepare(IMAGES, folder, out, progress=False)
+    with ThreadPoolExecutor(1) as thread, locked(out):
+        second = thread.submit(prepare, IMAGES, folder, out, progress=False)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.2)
+    before = content(out)
+    write_images(folder / "new", moving_picture(3, 16, 16))
+    (tmp_path / ".out.partial" / "clips").mkdir(parents=True)  # of one that was killed
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no luck"):
+        patch.setattr(Path, "rename", failing(Path.rename))
+        prepare(IMAGES, folder, out, progress=False)
+    assert content(out) == before and sorted(os.listdir(tmp_path)) == [".out.lock", "out", "root"]
+    assert len(load(prepare(IMAGES, folder, out, progress=False))) == 7
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def failing(rename):
+    """A disk on which what was prepared cannot be put in its place."""
+
+    def renamed(path, target):
+        if path.name == ".out.partial":
+            raise OSError("no luck")
+        return rename(path, target)
+
+    return renamed
 
 
 def test_what_cannot_be_prepared_is_refused_and_leaves_what_was_there(folder, tmp_path):

@@ -23,6 +23,7 @@ from vsie.data import (
     decode,
     load,
 )
+from vsie.data.clips import lengths, of_one_length
 
 
 def same(first: dict, second: dict) -> bool:
@@ -287,6 +288,43 @@ def test_clips_come_whole_and_in_order(manifest, tmp_path):
     batch = next(iter(DataLoader(dataset, batch_size=3, collate_fn=collate)))
     assert batch["frames"].shape == (3, 16, 32, 32, 3) and len(batch["path"]) == 3
     assert len(ClipsDataset(manifest, None)) == 24
+
+
+def test_clips_of_different_lengths_are_cut_to_one(tmp_path):
+    """Three quarters of them have 9 frames: one of 5 is left out, of one of 21 every second frame is taken, and no more."""
+    root = write_dataset(tmp_path / "data", objects=6, clips=1, frames=9)
+    long = write_dataset(tmp_path / "long", objects=6, clips=1, frames=21)
+    short = write_dataset(tmp_path / "short", objects=6, clips=1, frames=5)
+    for number, other in ((1, long), (4, short)):
+        for suffix in ("mp4", "npz"):
+            name = f"clips/object_{number}/0.{suffix}"
+            shutil.copy(other / name, root / name)
+    manifest = load(root)
+    whole = {split: ClipsDataset(manifest, split) for split in ("train", "val")}
+    assert lengths(whole["train"]).tolist() == [9, 21, 9, 9] and lengths(whole["val"]).tolist() == [5, 9]
+    cut, said = of_one_length(whole, widest=2)
+    assert [len(cut["train"]), len(cut["val"])] == [4, 1] and cut["val"].left_out == 1
+    assert said == ["clips are of 5 to 21 frames: 9 of each are judged, evenly apart",
+                    "val: 1 of 2 clips are shorter and left out"]  # fmt: skip
+    for place, numbers in ((0, np.arange(9)), (1, 2 * np.arange(9))):
+        item, all_of_it = cut["train"][place], whole["train"][place]
+        assert all(torch.equal(item[name], all_of_it[name][numbers]) for name in ("frames", "times", "poses"))
+        assert item["path"] == all_of_it["path"]
+    cached = {split: ClipsDataset(manifest, split, FrameCache.build(manifest, tmp_path / "cache", workers=0)) for split in whole}
+    assert [lengths(own).tolist() for own in cached.values()] == [lengths(own).tolist() for own in whole.values()]
+    alike = {split: ClipsDataset(load(long), split) for split in whole}
+    assert of_one_length(alike, widest=2) == (alike, [])
+
+
+def test_latents_of_another_length_are_named(manifest, tmp_path):
+    row = int(manifest.rows("val")[0])
+    with np.load(manifest.pose_file(row)) as archive:
+        fields = dict(archive) | {"latents": np.zeros((7, 2))}
+    other = dataclasses.replace(manifest, root=tmp_path, latent_names=("a", "b"))
+    other.pose_file(row).parent.mkdir(parents=True)
+    np.savez(other.pose_file(row), **fields)
+    with pytest.raises(ValueError, match=r"npz: field 'latents' has shape \(7, 2\), expected \(16, 2\) finite numbers"):
+        other.latents(row, 16)
 
 
 def test_a_step_lies_between_the_frames_around_it_or_on_one():

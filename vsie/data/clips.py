@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from vsie.data.frame_cache import FrameCache
 from vsie.data.manifest import Manifest
 from vsie.data.sources import VideoSource
+
+LONGEST = 32  # frames of a clip that are judged where clips differ in length
 
 
 class ClipsDataset(Dataset):
@@ -63,11 +66,87 @@ class ClipsDataset(Dataset):
             if clip.poses is not None:
                 item["poses"] = torch.from_numpy(clip.poses.astype(np.float32))
             if self.manifest.latent_names:
-                known = self.manifest.latents(row) if clip.latents is None else clip.latents
+                known = self.manifest.latents(row, len(clip)) if clip.latents is None else clip.latents
                 item["latents"] = torch.from_numpy(np.array(known))
             if clip.numbers is not None:
                 item["numbers"] = torch.from_numpy(np.array(clip.numbers, dtype=np.int64))
         return item
+
+
+class CutClips(Dataset):
+    """Clips of which a choice of frames is taken; one without a choice is left out.
+
+    Args:
+        clips: The clips.
+        places: (place among `clips`, numbers (F,) of the frames), in order.
+        told: What else than the videos the items depend on, as text.
+
+    Attributes:
+        left_out: How many clips are not here.
+    """
+
+    def __init__(self, clips: ClipsDataset, places: Sequence[tuple[int, np.ndarray]], told: str) -> None:
+        self.clips, self.places, self.told = clips, list(places), told
+        self.manifest, self.source = clips.manifest, clips.source
+        self.rows = clips.rows[[place for place, _ in self.places]]
+        self.left_out = len(clips) - len(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        place, numbers = self.places[index]
+        item = self.whole(place)
+        of_frames = [name for name in ("frames", "times", "poses", "latents", "numbers") if name in item]
+        return item | {name: item[name][numbers] for name in of_frames}
+
+    def whole(self, place: int) -> dict[str, Tensor | str]:
+        """The item of a clip before it is cut."""
+        return self.clips[place]
+
+
+def of_one_length(splits: Mapping[str, ClipsDataset], widest: int) -> tuple[Mapping[str, Dataset], list[str]]:
+    """Clips that all have the same number of frames, which evaluation needs, and lines that say what was done for it.
+
+    Where the clips of a split differ in length, as many frames of each as three quarters of them have, 32 at most: evenly from
+    the first on, and no more than `widest` frames from one to the next. Shorter clips are left out.
+
+    Args:
+        splits: By name.
+        widest: See above.
+    """
+    if any(clips.manifest.unordered for clips in splits.values()):
+        return splits, []  # views, of which every object has as many
+    found = {name: lengths(clips) for name, clips in splits.items()}
+    if all(len(np.unique(own)) < 2 for own in found.values()):
+        return splits, []
+    together = np.concatenate(list(found.values()))
+    frames = min(LONGEST, int(np.quantile(together, 0.25, method="lower")))
+    cut = {}
+    for name, clips in splits.items():
+        places = [(place, min(widest, length // frames) * np.arange(frames))
+                  for place, length in enumerate(found[name].tolist()) if length >= frames]  # fmt: skip
+        cut[name] = CutClips(clips, places, f"cut {frames} {widest}")
+    lines = [f"clips are of {together.min()} to {together.max()} frames: {frames} of each are judged, evenly apart"]
+    lines += [
+        f"{name}: {own.left_out} of {len(own.clips)} clips are shorter and left out" for name, own in cut.items() if own.left_out
+    ]
+    return cut, lines
+
+
+def lengths(clips: ClipsDataset) -> np.ndarray:
+    """How many frames each clip has, int64 (N,). Raises a VideoError for a video that cannot be read."""
+    source = clips.source
+    if isinstance(source, FrameCache):
+        found = np.diff(source.start)[clips.rows]
+        for row in clips.rows[found == 0].tolist():
+            source.clip(row)  # says why
+        return found
+    found = np.empty(len(clips), np.int64)
+    for place, row in enumerate(tqdm(clips.rows.tolist(), desc="lengths of clips", unit="clip", mininterval=1)):
+        with source.clip(row) as clip:
+            found[place] = len(clip)
+    return found
 
 
 def collate(items: Mapping | Sequence[Mapping]) -> Mapping:

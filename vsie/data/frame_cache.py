@@ -12,7 +12,6 @@ manifest's videos and pose files by name, size and time of change, and is built 
 from __future__ import annotations
 
 import errno
-import fcntl
 import functools
 import hashlib
 import json
@@ -30,7 +29,7 @@ import numpy as np
 from vsie.data.decode import VideoError, open_clip
 from vsie.data.manifest import Manifest
 from vsie.data.sources import Clip, VideoSource
-from vsie.files import atomic_path, write_text
+from vsie.files import atomic_path, locked, write_text
 
 VERSION = 1
 CHUNK = 32  # videos that a worker takes at a time
@@ -100,7 +99,7 @@ class FrameCache:
     def open(cls, manifest: Manifest, folder: str | os.PathLike, *, size: int | None = None) -> FrameCache:
         """Open a cache that was built, and refuse with a ValueError one of other videos or of another size."""
         cache = cls(folder)
-        if cache.key != _key(manifest, size):
+        if cache.key != state(manifest, size):
             raise ValueError(f"{folder}: this cache is stale: {manifest.file}, its files or the size ({size}) have changed")
         return cache
 
@@ -123,8 +122,8 @@ class FrameCache:
         """
         folder = Path(folder)
         workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        key = _key(manifest, size)
-        with _locked(folder):
+        key = state(manifest, size)
+        with locked(folder):
             about = _about(folder)
             if about is not None and about["key"] == key:
                 return cls(folder)
@@ -155,7 +154,7 @@ def _about(folder: Path) -> dict | None:
     return about if isinstance(about, dict) and {"version", "key"} <= about.keys() else None
 
 
-def _key(manifest: Manifest, size: int | None) -> str:
+def state(manifest: Manifest, size: int | None) -> str:
     """A hash that changes with any file of the manifest."""
     digest = hashlib.sha256(f"{VERSION} {size}".encode())
     for path, poses in zip(manifest.path, manifest.pose_path, strict=True):
@@ -171,18 +170,6 @@ def _key(manifest: Manifest, size: int | None) -> str:
 def _paths(manifest: Manifest) -> str:
     """A hash of the column of paths."""
     return hashlib.sha256("\0".join(manifest.path).encode()).hexdigest()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One builder at a time, over all processes of this machine."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        # A worker that runs its parent's script again would wait for its parent's lock for ever.
-        raise RuntimeError('FrameCache.build with workers: put what the script does below if __name__ == "__main__":')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 _manifest: Manifest  # of a worker process, sent once

@@ -36,12 +36,12 @@ import numpy as np
 
 from vsie.data import geodesic_path, three_die_bench
 from vsie.data.decode import VideoError
-from vsie.data.frame_cache import MARGIN, _locked
+from vsie.data.frame_cache import MARGIN
 from vsie.data.manifest import Manifest
 from vsie.data.sources import Clip, resize
 from vsie.data.still import decode_image
 from vsie.data.three_die_bench import ViewSource
-from vsie.files import atomic_path, write_text
+from vsie.files import atomic_path, locked, write_text
 
 VERSION = 1
 OBJECTS = 256  # of a shard
@@ -172,8 +172,8 @@ class ImageShards:
         """
         folder, manifest = Path(folder), source.manifest
         workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        key = _key(source, objects_per_shard)
-        with _locked(folder):
+        key = state(source, objects_per_shard)
+        with locked(folder):
             about = _about(folder)
             if about is not None and about["key"] == key:
                 return cls(folder, swap_rb=source.swap_rb)
@@ -217,11 +217,14 @@ def _paths(manifest: Manifest) -> str:
     return hashlib.sha256("\0".join(manifest.path).encode()).hexdigest()
 
 
-def _key(source: ViewSource, objects_per_shard: int) -> str:
-    """A hash of what the shards are a function of; of the images themselves only the index files' time of change."""
+def state(source: ViewSource, objects_per_shard: int = 0) -> str:
+    """A hash of what the shards are a function of; of the images themselves only the index files' time of change, and of
+    objects of another folder (held-out rotations) that of their own."""
     manifest = source.manifest
+    outside = sorted(path for path in set(manifest.path.tolist()) if os.path.isabs(path))
     parts = [VERSION, source.size, source.views, source.rotations, objects_per_shard, QUALITY, manifest.latent_names]
     parts += [_paths(manifest), os.stat(manifest.file).st_mtime_ns, str(Path(manifest.root).resolve())]
+    parts += [[path, os.stat(path).st_mtime_ns] for path in outside]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -93,8 +93,8 @@ class Manifest:
             raise ValueError(f"{self.file}: no row of split {split!r}, found {found}")
         return rows
 
-    def latents(self, row: int) -> np.ndarray:
-        """What else is known of the frames of a row's clip, (T, L) float64, from the field `latents` of its pose file.
+    def latents(self, row: int, frames: int) -> np.ndarray:
+        """What else is known of the `frames` frames of a row's clip, (T, L) float64, from the field `latents` of its pose file.
 
         Raises:
             ValueError: The field is missing, of another length, or not finite; the file is named.
@@ -102,8 +102,8 @@ class Manifest:
         file, length = self.pose_file(row), len(self.latent_names)
         with np.load(file) as archive:
             values = archive["latents"] if "latents" in archive.files else np.empty(0)
-        if values.ndim != 2 or values.shape[1] != length or not np.isfinite(values).all():
-            raise ValueError(f"{file}: field 'latents' has shape {values.shape}, expected (T, {length}) finite numbers")
+        if values.shape != (frames, length) or not np.isfinite(values).all():
+            raise ValueError(f"{file}: field 'latents' has shape {values.shape}, expected ({frames}, {length}) finite numbers")
         return values.astype(np.float64)
 
     def poses(self, row: int) -> tuple[np.ndarray, np.ndarray]:

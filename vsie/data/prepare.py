@@ -26,7 +26,7 @@ from vsie import components
 from vsie.data.image_sequence import SUFFIX, natural
 from vsie.data.manifest import COLUMNS
 from vsie.data.readers.base import ClipEntry, LeftOut, Reader, increasing
-from vsie.files import write_text
+from vsie.files import locked, write_text
 
 VERSION = 1
 ABOUT = "prepared.json"
@@ -58,21 +58,27 @@ def prepare(
         raise FileNotFoundError(f"{root}: no such folder of data (reader {reader.get('name')})")
     component: Reader = components.build_from(ROOM, reader)
     about = {"version": VERSION, "reader": dict(reader), "root": str(root), "sources": _state(component.sources(root))}
-    before = _about(out)
-    if before is None and out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out}: holds something that was not prepared here, expected an empty or no folder")
-    if before == json.loads(json.dumps(about)) and not overwrite:
-        return out / "manifest.csv"
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        (partial / "clips").mkdir(parents=True)
-        kept, left = _write(component, root, partial, progress)
-        write_text(partial / ABOUT, json.dumps(about, indent=1) + "\n")
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with locked(out):  # another that prepares the same waits, and takes it from there
+        before = _about(out)
+        if before is None and out.exists() and any(out.iterdir()):
+            raise ValueError(f"{out}: holds something that was not prepared here, expected an empty or no folder")
+        if before == json.loads(json.dumps(about)) and not overwrite:
+            return out / "manifest.csv"
+        partial, older = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "older"))
+        for leftover in (partial, older):  # of a run that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            (partial / "clips").mkdir(parents=True)
+            kept, left = _write(component, root, partial, progress)
+            write_text(partial / ABOUT, json.dumps(about, indent=1) + "\n")
+            if out.exists():
+                out.rename(older)
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            if older.exists() and not out.exists():
+                older.rename(out)
+            shutil.rmtree(older, ignore_errors=True)
     if left:
         log.warning("%d of %d clips cannot be used: %s", left, kept + left, out / "left_out.csv")
     return out / "manifest.csv"

@@ -58,6 +58,9 @@ class _Lost(Exception):
         self.row, self.reason = row, reason
 
 
+KEPT = 4096  # clips whose latents are kept in memory
+
+
 class SkippedError(RuntimeError):
     """More videos could not be read than allowed."""
 
@@ -195,7 +198,7 @@ class WindowsDataset(Dataset):
             raise ValueError(f"{manifest.file}: the frames' {', '.join(missing) or 'poses'} are not known, and "
                              "conditioning.colour needs them; rendered data and 3DIEBench have them")  # fmt: skip
         self.hues = [manifest.latent_names.index(name) for name in pose.HUES] if hues else None
-        self._latents: dict[int, np.ndarray] = {}  # of clips that were read, where hues are asked for and files keep them
+        self._latents: dict[int, np.ndarray] = {}  # of clips that were read last, where hues are asked for and files keep them
         # Rows of one object side by side; objects in the order of their first row.
         self._rows = rows[np.argsort(manifest.object[rows], kind="stable")]
         self._objects, first = np.unique(manifest.object[self._rows], return_index=True)
@@ -344,12 +347,19 @@ class WindowsDataset(Dataset):
                 raise _Lost(row, str(error)) from error
             known = clip.latents
             if known is None and self.hues:
-                known = self._latents[row] = self.manifest.latents(row) if row not in self._latents else self._latents[row]
+                known = self._kept_latents(row, len(clip))
             pictures = pictures.reshape(*numbers.shape, *pictures.shape[1:]) if seen else [None] * len(numbers)
             for place, mine, frames in zip(places, numbers, pictures, strict=True):
                 latents = None if known is None else known[mine]
                 windows[place] = _Window(row, mine, frames, clip.times, poses, latents)
         return [windows[place] for place in range(self.windows)]
+
+    def _kept_latents(self, row: int, frames: int) -> np.ndarray:
+        if row not in self._latents:
+            if len(self._latents) >= KEPT:
+                self._latents.clear()
+            self._latents[row] = self.manifest.latents(row, frames)
+        return self._latents[row]
 
     def _place(self, rng: np.random.Generator, row: int, length: int, count: int, common: int | None) -> np.ndarray:
         """Frame numbers (count, T) of `count` windows that do not overlap, in a clip of `length` frames."""

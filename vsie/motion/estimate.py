@@ -308,10 +308,11 @@ def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np
         frames = np.stack([cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in frames])
     file, facts = table.pose_file(row), {}
     if file is not None and uses:
-        with np.load(file) as archive_file:
-            for name in uses:
-                if name in archive_file.files:
-                    facts[name] = np.asarray(archive_file[name])
+        try:
+            with np.load(file) as archive_file:
+                facts = {name: np.asarray(archive_file[name]) for name in uses if name in archive_file.files}
+        except Exception as error:  # zip, header and CRC errors come as half a dozen types
+            raise ValueError(f"{file}: cannot be read as .npz ({error})") from None
     for name, found in facts.items():
         expected = (3, 3) if name == "intrinsics" else (len(frames), height, width)
         if found.shape != expected:

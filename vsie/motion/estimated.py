@@ -12,17 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from vsie import pose
-from vsie.data.clips import ClipsDataset
+from vsie.data.clips import LONGEST, ClipsDataset, CutClips
 from vsie.data.decode import VideoError
 from vsie.data.manifest import Manifest
 from vsie.motion.estimate import FLOOR, archive
 
 RELIABLE = 0.3  # confidence from which a step is good enough to judge others by
-LONGEST = 32  # frames of a clip that are judged
 
 
 class EstimatedMotion:
@@ -132,7 +130,7 @@ class EstimatedMotion:
         return int(starts[best]), int(lengths[best]) + 1
 
 
-class EstimatedClips(Dataset):
+class EstimatedClips(CutClips):
     """The clips of a split with their estimated motion in place of poses, cut to what can be judged by.
 
     Every clip is an orbit of its own (`Features.orbits`), as poses of two clips have no common frame. Of each the
@@ -143,33 +141,21 @@ class EstimatedClips(Dataset):
         motion: Of all of them.
         frames: See `common_length`.
         widest: Largest number of frames from one to the next.
-
-    Attributes:
-        left_out: How many clips are not here.
-        told: What else than the videos the items depend on, as text.
     """
 
     def __init__(self, clips: ClipsDataset, motion: EstimatedMotion, *, frames: int, widest: int) -> None:
-        self.clips, self.motion, self.manifest = clips, motion, clips.manifest
-        self.places: list[tuple[int, np.ndarray]] = []
+        places = []
         for place, row in enumerate(clips.rows.tolist()):
             start, length = motion.reliable(row)
             if length >= frames:
-                self.places.append((place, start + min(widest, length // frames) * np.arange(frames)))
-        self.left_out = len(clips) - len(self.places)
-        self.told = f"{motion.folder} {frames} {widest} orbits"
+                places.append((place, start + min(widest, length // frames) * np.arange(frames)))
+        super().__init__(clips, places, f"{motion.folder} {frames} {widest} orbits")
+        self.motion = motion
 
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        place, numbers = self.places[index]
-        item, row = self.clips[place], int(self.clips.rows[place])
-        poses = self.motion.poses(row, len(item["frames"]))[numbers]
-        return item | {
-            "frames": item["frames"][numbers], "times": item["times"][numbers], "orbit": torch.tensor(row),
-            "poses": torch.from_numpy(poses).float(),
-        }  # fmt: skip
+    def whole(self, place: int) -> dict[str, Tensor | str]:
+        row, item = int(self.clips.rows[place]), super().whole(place)
+        poses = torch.from_numpy(self.motion.poses(row, len(item["frames"]))).float()
+        return item | {"orbit": torch.tensor(row), "poses": poses}
 
 
 def common_length(motion: EstimatedMotion, rows: np.ndarray) -> int:

@@ -350,9 +350,7 @@ def prepared(cells: Sequence[Cell], data: str | None) -> None:
         manifest, _ = pipeline.open_data(config)
         pipeline.open_motion(config, manifest)
     if data and cells:
-        config = from_plain(to_plain(cells[0].config))
-        config.data.root = data
-        pipeline.open_data(config)
+        pipeline.open_data(pipeline.judged_on(from_plain(to_plain(cells[0].config)), data))
 
 
 def gathered(grid: GridConfig, out: Path, *, take: Sequence[str], **options) -> tuple[list[Cell], list[str]]:

@@ -191,6 +191,11 @@ def measures() -> tuple[Measure, ...]:
         Measure("Top-1, single frame, all", "class", "share", True, "classification/top1/all"),
         Measure("Top-1, clip, inv", "class", "share", True, "classification/clip_top1/inv", main=False),
         Measure("Top-1, clip, all", "class", "share", True, "classification/clip_top1/all", main=False),
+        *(
+            Measure(f"Top-1, {views} view{'s' * (views > 1)} as the method takes them together", "class", "share", True,
+                    f"aggregate/top1@{views}", main=False)
+            for views in (1, 3, 5)
+        ),
         Measure("rotation of a pair, equi (or all), probe", "pose", "deg", False, "pose/geodesic_median_deg/equi",
                 whole="pose/geodesic_median_deg/all"),
         Measure("rotation of a pair, predictor inverted", "pose", "deg", False, "pose/geodesic_median_deg/inversion"),

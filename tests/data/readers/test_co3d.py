@@ -165,3 +165,10 @@ def test_bad_annotations_are_named(tmp_path):
         json.dump([{"sequence_name": "a", "image": {}}], stream)
     with pytest.raises(ValueError, match="entry 0 has no field 'frame_number'"):
         prepare(CO3D, tmp_path, tmp_path / "out", progress=False)
+    for field, broken in (("image", {"path": "apple/s1/images/a.jpg"}), ("viewpoint", {"R": 1, "T": 1, "focal_length": [1, 1]})):
+        row = {"sequence_name": "s1", "frame_number": 4, "image": {"path": "a", "size": [8, 8]},
+               "viewpoint": {"R": 1, "T": 1, "focal_length": [1, 1], "principal_point": [0, 0]}} | {field: broken}  # fmt: skip
+        with gzip.open(file, "wt") as stream:
+            json.dump([row], stream)
+        with pytest.raises(ValueError, match=f"sequence s1, frame 4: {field} has no field '(size|principal_point)'"):
+            prepare(CO3D, tmp_path, tmp_path / "out", progress=False)

@@ -11,6 +11,7 @@ annotations of a category are read as a whole (JSON cannot be read otherwise): g
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 from vsie.data.readers.base import ClipEntry, LeftOut, Reader, increasing, ndc_intrinsics, viewpoint_poses
 
 ANNOTATIONS = "frame_annotations.jgz"
+FIELDS = {"image": ("path", "size"), "viewpoint": ("R", "T", "focal_length", "principal_point")}  # of a frame that is used
 FPS = 10.0  # of frames whose timestamps say nothing
 
 
@@ -113,10 +115,19 @@ def _frames(file: Path) -> dict[str, list[Mapping]]:
 
 
 def _sequence(root: Path, folder: Path, sequence: str, rows: Sequence[Mapping]) -> ClipEntry | LeftOut:
-    """One clip of the frames that have a viewpoint and an image."""
+    """One clip of the frames that have a viewpoint and an image.
+
+    Raises:
+        ValueError: A field is missing; the file, the sequence, the frame and the field are named.
+    """
     name = f"{folder.name}/{sequence}"
     there = {file.name for file in (folder / sequence / "images").glob("*")}
     posed = [row for row in rows if row.get("viewpoint") is not None]
+    for row, (field, keys) in itertools.product(posed, FIELDS.items()):
+        lacks = [key for key in keys if not isinstance(row[field], Mapping) or key not in row[field]]
+        if lacks:
+            raise ValueError(f"{folder / ANNOTATIONS}: sequence {sequence}, frame {row['frame_number']}: {field} has no field "
+                             f"{lacks[0]!r}")  # fmt: skip
     rows = [row for row in posed if Path(row["image"]["path"]).name in there]
     if not rows:
         return LeftOut(name, f"none of its {len(posed)} images is there" if posed else "it has no viewpoints")
