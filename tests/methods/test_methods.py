@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.methods.common import build, mean
 from vsie import components, pose
 from vsie.methods.base import Split
 from vsie.methods.conditioning import Conditioning
@@ -112,6 +113,31 @@ def test_sie_is_the_papers_loss():
     )  # fmt: skip
     for key, value in slow.items():
         assert terms[key].item() == pytest.approx(value.item(), rel=1e-4), key
+
+
+def test_sie_of_all_pairs_is_its_terms_over_all_of_them():
+    torch.manual_seed(0)
+    method = build("sie", "method.pairs=all")
+    latents, poses = torch.randn(5, 4, 32), random_poses(5, 4)
+    terms = method.terms(latents, poses)
+    inv, equi = method.invariant_projector(latents[..., :16]), method.equivariant_projector(latents[..., 16:])
+    pairs = [(b, i, j) for b in range(5) for i in range(4) for j in range(4) if i != j]
+    moved = torch.stack([
+        method.predictor.matrix(pose.encode_pair(poses[b, i], poses[b, j], frame="body", encoding="quaternion_raw")[None])[0]
+        @ equi[b, i] for b, i, j in pairs
+    ])  # fmt: skip
+    wanted = torch.stack([equi[b, j] for b, _, j in pairs])
+    views = torch.cat([inv, equi], -1).flatten(0, 1)
+    covariance = torch.cov(views.T)
+    slow = dict(
+        invariance=mean([(inv[b, i] - inv[b, j]).square().mean() for b, i, j in pairs]),
+        equivariance=(moved - wanted).square().mean().item(),
+        variance=torch.relu(1 - (views.var(0) + 1e-4).sqrt()).mean().item(),
+        predicted_variance=torch.relu(1 - (moved.var(0) + 1e-4).sqrt()).mean().item() / 2,
+        covariance=2 * (covariance.square().sum() - covariance.diagonal().square().sum()).item() / views.shape[1],
+    )  # fmt: skip
+    for key, value in slow.items():
+        assert terms[key].item() == pytest.approx(value, rel=1e-4), key
 
 
 def test_sie_puts_every_view_of_an_object_into_one_pair():

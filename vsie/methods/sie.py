@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vsie.distributed import rank, world_size
 from vsie.methods.base import Method
-from vsie.objectives import weighted_mean
+from vsie.objectives import EquivarianceError, Invariance, weighted_mean
 
 
 class SIE(Method):
@@ -41,11 +41,14 @@ class SIE(Method):
         if pairs not in ("disjoint", "all"):
             raise ValueError(f"method.pairs is {pairs!r}, expected disjoint or all")
         self.pairs = pairs
+        self.invariance, self.error = Invariance(), EquivarianceError()
 
     def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
         poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         invariant, equivariant = self.invariant_projector(invariant), self.equivariant_projector(equivariant)
+        if self.pairs == "all":
+            return self.of_all_pairs(invariant, equivariant, poses, trust)
         source, target = self.draw_pairs(latents)
         objects = torch.arange(len(latents), device=latents.device)[:, None]
         x_inv, y_inv, x_equi, y_equi = (
@@ -62,14 +65,24 @@ class SIE(Method):
             "covariance": x[1] + y[1],
         }
 
+    def of_all_pairs(self, invariant: Tensor, equivariant: Tensor, poses: Tensor, trust: Tensor | None) -> dict[str, Tensor]:
+        """The terms of embedded parts (B, N, e) over all ordered pairs of an object's views: X and Y are then all views, and an
+        extra pair costs what an extra delta does."""
+        predicted = self.predict(equivariant, poses)  # [B, N, N, e]
+        variance, covariance = self.anti_collapse(invariant, equivariant)
+        other = ~torch.eye(poses.shape[1], dtype=torch.bool, device=poses.device)
+        return {
+            "invariance": self.invariance(invariant),
+            "equivariance": self.error(predicted, equivariant, trust),
+            "variance": 2 * variance,
+            "predicted_variance": self.variance(predicted[:, other].flatten(0, 1)),
+            "covariance": 2 * covariance,
+        }
+
     def draw_pairs(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices (B, P) of source and target views: a random matching of each object's views (of an odd number one is left
-        out), or all ordered pairs."""
-        objects, count, device = latents.shape[0], latents.shape[1], latents.device
-        if self.pairs == "disjoint":
-            # drawn for the global batch, so that the draw does not depend on how many processes share it
-            draw = torch.rand(world_size() * objects, count)[rank() * objects : (rank() + 1) * objects]
-            order = draw.argsort(1).to(device)
-            return order[:, : count // 2], order[:, count // 2 : count // 2 * 2]
-        source, target = torch.nonzero(~torch.eye(count, dtype=torch.bool, device=device), as_tuple=True)
-        return source.expand(objects, -1), target.expand(objects, -1)
+        """Indices (B, P) of source and target views: a random matching of each object's views, one left out of an odd number."""
+        objects, count = latents.shape[:2]
+        # drawn for the global batch, so that the draw does not depend on how many processes share it
+        draw = torch.rand(world_size() * objects, count)[rank() * objects : (rank() + 1) * objects]
+        order = draw.argsort(1).to(latents.device)
+        return order[:, : count // 2], order[:, count // 2 : count // 2 * 2]
