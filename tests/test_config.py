@@ -127,6 +127,18 @@ def test_wrong_values_are_told(tools, tmp_path, override, told):
     assert "Traceback" not in result.stderr
 
 
+def test_a_group_that_is_null_is_as_it_is_where_nothing_is_said(tools, tmp_path):
+    assert compose("train", ["data/augment=null", "experiment=null"]) == compose("train", [])
+    result = run(tools, "train", "data/augment=null", "--cfg", "job", cwd=tmp_path)
+    assert result.returncode == 0 and "hue: 0.5" in result.stdout, result.stderr
+    assert compose("train", ["data/augment=none"]).data.augment == AugmentConfig()
+
+
+def test_report_takes_folders_and_options(tools, tmp_path):
+    result = run(tools, "report", "runs/a", "runs/b", "--cfg", "job", "out=there", cwd=tmp_path)
+    assert result.returncode == 0 and "- runs/b" in result.stdout and "out: there" in result.stdout, result.stderr
+
+
 def test_compose_names_the_nearest_key_too():
     with pytest.raises(ValueError, match="did you mean 'trainer.batch'"):
         compose("train", ["trainer.bacth=2"])

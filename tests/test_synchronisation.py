@@ -57,6 +57,22 @@ def test_a_fifth_of_wrong_pairs_is_seen_through():
     assert float(error(found, rotation, "body").median()) < 3
 
 
+@pytest.mark.parametrize("step", [5, 10, 20])
+def test_a_wrong_neighbour_is_seen_through_where_few_pairs_are_observed(step):
+    """Sixteen frames, neighbours and next ones alone: pairs that nothing is known of do not say how large errors are."""
+    angle = math.radians(step) * torch.arange(16, dtype=torch.float64)
+    rotation = pose.exp(angle[:, None] * Z)[None]
+    relative = pairs(rotation, "camera")
+    apart = (torch.arange(16)[:, None] - torch.arange(16)).abs()
+    known = (apart > 0) & (apart <= 2)
+    relative[0, ~known] = torch.eye(3, dtype=torch.float64)
+    relative[0, 7, 8] = pose.exp(math.radians(30) * Z) @ relative[0, 7, 8]
+    relative[0, 8, 7] = relative[0, 7, 8].mT
+    found = synchronise(relative, known[None].double(), frame="camera")
+    assert float(error(found, rotation, "camera")[0, 7, 8]) < 4
+    assert torch.isfinite(synchronise(relative, torch.zeros(1, 16, 16), frame="camera")).all()
+
+
 def test_trust_counts():
     generator = torch.Generator().manual_seed(3)
     rotation = random_rotations(6 * 8, generator).unflatten(0, (6, 8))

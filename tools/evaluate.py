@@ -41,7 +41,7 @@ def main(config: EvaluateConfig) -> float | None:
     if not config.checkpoint and not config.out:
         raise ValueError(f"out is missing: with {given[0]}= there is no run folder that results could go to")
     out = Path(config.out or config.checkpoint)
-    if config.out and not config.compat and (out / "metrics.json").exists() and not config.overwrite:
+    if not config.compat and (out / "metrics.json").exists() and not config.overwrite:
         raise FileExistsError(f"{out / 'metrics.json'} exists; overwrite=true replaces it")
     protocols = [config.protocol] if isinstance(config.protocol, str) else config.protocol
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,6 +12,8 @@ import sys
 from vsie.config import hydra_main
 from vsie.schemas import ReportConfig
 
+VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--info", "-i")
+
 
 @hydra_main("report")
 def main(config: ReportConfig) -> None:
@@ -22,9 +24,12 @@ def main(config: ReportConfig) -> None:
 
 def with_runs(arguments: list[str]) -> list[str]:
     """Arguments as Hydra takes them: those without a = are run folders and become one ``runs=[...]``."""
-    folders = [a for a in arguments if "=" not in a and not a.startswith("-")]
+    folders, overrides, options = [], [], []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        of_option = argument.startswith("-") or before in VALUED
+        (options if of_option else overrides if "=" in argument else folders).append(argument)
     quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
-    return [a for a in arguments if a not in folders] + ([f"runs=[{quoted}]"] if folders else [])
+    return overrides + ([f"runs=[{quoted}]"] if folders else []) + options
 
 
 if __name__ == "__main__":

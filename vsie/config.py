@@ -34,7 +34,8 @@ ALIASES = {"evaluate": {"encoder": "network", "data": "manifest"}}
 
 
 def _unaliased(name: str, overrides: list[str]) -> list[str]:
-    """Overrides of a tool with its `ALIASES` replaced."""
+    """Overrides of a tool with its `ALIASES` replaced, and without ``group=null``: a group is as it is where nothing is said."""
+    overrides = [override for override in overrides if not (override.endswith("=null") and (CONFIGS / override[:-5]).is_dir())]
     for written, kept in ALIASES.get(name, {}).items():
         overrides = [re.sub(rf"^(\+*){written}=", rf"\g<1>{kept}=", override) for override in overrides]
     return overrides

@@ -22,7 +22,7 @@ def synchronise(relative: Tensor, weights: Tensor, *, frame: str, iterations: in
 
     Args:
         relative: (B, F, F, 3, 3) the delta from frame i to frame j in `frame`; the diagonal is ignored.
-        weights: (B, F, F) non-negative trust in each.
+        weights: (B, F, F) non-negative trust in each; 0 of a pair that nothing is known of.
         frame: ``body`` (R_i^T R_j) or ``camera`` (R_j R_i^T).
         iterations: Robust refinements after the spectral start.
 
@@ -36,6 +36,7 @@ def synchronise(relative: Tensor, weights: Tensor, *, frame: str, iterations: in
     if frames == 1:
         return torch.eye(3, dtype=torch.float64).expand(batch, 1, 3, 3).clone()
     weights = weights.double() * ~torch.eye(frames, dtype=torch.bool)
+    observed = (weights + weights.mT) > 0
     weights = weights / weights.mean((1, 2), keepdim=True).clamp_min(1e-30) + 1e-6
     weights = weights * ~torch.eye(frames, dtype=torch.bool)
     # Both directions of a pair say one thing: X_i X_j^T with X_i = R_i^T (body) or R_i (camera).
@@ -47,7 +48,7 @@ def synchronise(relative: Tensor, weights: Tensor, *, frame: str, iterations: in
     for _ in range(iterations):
         current = torch.einsum("biac,bjdc->bijad", solution, solution)
         residual = (mean - current).flatten(-2).norm(dim=-1) / math.sqrt(2)  # ~ the angle, for small ones
-        scale = _median_residual(residual).clamp_min(FLOOR)[:, None, None]
+        scale = _median_residual(residual, observed).clamp_min(FLOOR)[:, None, None]
         robust = trust / (1 + (residual / scale).square())
         solution = pose.project(torch.einsum("bij,bijac,bjcd->biad", robust, mean, solution))
     if frame == "body":
@@ -56,10 +57,9 @@ def synchronise(relative: Tensor, weights: Tensor, *, frame: str, iterations: in
     return solution @ solution[:, :1].mT
 
 
-def _median_residual(residual: Tensor) -> Tensor:
-    frames = residual.shape[-1]
-    off = ~torch.eye(frames, dtype=torch.bool)
-    return residual[:, off].median(1).values
+def _median_residual(residual: Tensor, observed: Tensor) -> Tensor:
+    """Of the pairs (B, F, F) that anything is known of, (B,); 0 where there are none."""
+    return residual.masked_fill(~observed, torch.nan).flatten(1).nanmedian(1).values.nan_to_num(0.0)
 
 
 def _spectral(both: Tensor, trust: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -11,7 +12,7 @@ from PIL import Image
 from tests.evaluation.synthetic import BlockSteering, all_deltas, features
 from vsie import pose
 from vsie.evaluation import suite
-from vsie.report import figures, write_report
+from vsie.report import figures, write, write_report
 from vsie.report.write import angle_about, motion_axis
 
 
@@ -126,3 +127,41 @@ def test_the_whole_report(tmp_path, capsys, motion):
         if file.suffix == ".png":
             drawn(file)
     assert "MRR among the object's views" in capsys.readouterr().out
+
+
+def test_turns_are_drawn_about_the_objects_own_axis_whatever_the_frame_of_the_deltas(monkeypatch, tmp_path):
+    """A turntable seen by a camera that looks down: in the camera's frame the axis is another one."""
+    camera = pose.rigid(pose.exp(torch.tensor([0.8, 0.0, 0.0], dtype=torch.float64)))
+    train, test = (features(objects=8, frames=5, seed=s, first_object=100 * s) for s in (1, 2))
+    train, test = (dataclasses.replace(data, poses=(camera @ torch.from_numpy(data.poses)).numpy()) for data in (train, test))
+    assert write.body_axis(test).tolist() == pytest.approx([0, 0, 1], abs=1e-6)
+    given = []
+    for name in ("components", "steering_strip", "trajectories"):
+        monkeypatch.setattr(figures, name, lambda *a, name=name, **o: given.append((name, a)) or tmp_path / f"{name}.png")
+    deltas = pose.delta(torch.from_numpy(train.poses[:, 0]), torch.from_numpy(train.poses[:, 2]), "camera")
+    clips = [{"frames": torch.zeros(5, 16, 16, 3, dtype=torch.uint8)}] * len(test.paths)
+    steered = BlockSteering(frame="camera")
+    result = suite.evaluate(train, test, steering=steered, protocols=["classification"], frame="camera", progress=False)
+    write_report(tmp_path, tmp_path, result, test, clips, ["a", "b", "c", "d"], steered, deltas)
+    (found,) = [arguments[2] for name, arguments in given if name == "components"]
+    rotation = test.poses.reshape(-1, 4, 4)[:, :3, :3]
+    relative = rotation[:1].transpose(0, 2, 1) @ rotation
+    np.testing.assert_allclose(found, np.degrees(np.arctan2(relative[:, 1, 0], relative[:, 0, 0])), atol=1e-4)
+
+
+def test_what_others_asked_stays_where_it_is_kept_and_goes_where_it_is_not(tmp_path):
+    train, test = (features(objects=8, frames=5, seed=s, first_object=100 * s) for s in (1, 2))
+    clips = [{"frames": torch.zeros(5, 16, 16, 3, dtype=torch.uint8)}] * len(test.paths)
+
+    def report(*protocols, keep=False):
+        result = suite.evaluate(train, test, protocols=protocols, probe_steps=5, progress=False)
+        write_report(tmp_path, tmp_path, result, test, clips, list("abcd"), BlockSteering(), all_deltas(train), keep=keep)
+
+    report("leakage", "tracking")
+    before = (tmp_path / "measures.md").read_text()
+    assert "leak" in before and (tmp_path / "trajectories.png").is_file()
+    report("classification", keep=True)
+    assert sorted((tmp_path / "measures.md").read_text().splitlines()) == sorted(before.splitlines())
+    assert (tmp_path / "trajectories.png").is_file()
+    report("classification")
+    assert not (tmp_path / "measures.md").exists() and not (tmp_path / "trajectories.png").exists()

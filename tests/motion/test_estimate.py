@@ -13,6 +13,7 @@ from tests.test_config import run
 from vsie import components, pose
 from vsie.config import CONFIGS, compose
 from vsie.data import manifest as manifests
+from vsie.motion import estimate
 from vsie.motion.egomotion.auto import Auto
 from vsie.motion.estimate import clip_motion, estimate_manifest, known_pairs
 from vsie.motion.flow.dis import Dis
@@ -140,3 +141,40 @@ def test_facts_that_do_not_fit_the_video_are_named(videos, tmp_path):
     np.savez(tmp_path / "a.npz", times=np.arange(4) / 8, object_in_camera=poses, depth=np.ones((3, 96, 96)))
     with pytest.raises(ValueError, match=r"a\.npz: depth has shape \(3, 96, 96\), expected \(4, 96, 96\) as .*a\.mp4"):
         estimate_manifest(manifest=tmp_path / "manifest.csv", out=tmp_path / "out", uses=("depth",), **AFFINE)
+    with pytest.raises(ValueError, match=r"a\.npz: no field 'depth' that may be used \(uses=\[intrinsics\]\), and egomotion=pnp"):
+        estimate_manifest(manifest=tmp_path, out=tmp_path / "other", **AFFINE | {"egomotion": {"name": "pnp"}})
+    (tmp_path / "a.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"a\.npz: cannot be read as \.npz"):
+        estimate_manifest(manifest=tmp_path / "manifest.csv", out=tmp_path / "third", **AFFINE)
+
+
+def test_few_frames_are_in_memory_and_give_the_same(videos, tmp_path, monkeypatch):
+    whole = estimate_manifest(manifest=videos, out=tmp_path / "whole", **AFFINE)
+    monkeypatch.setattr(estimate, "FRAMES", 6)
+    monkeypatch.setattr(estimate, "PIECE", 2)
+    solved = []
+    original = estimate.clip_motion
+    monkeypatch.setattr(estimate, "clip_motion", lambda *a: solved.append(sum(map(len, a[2]))) or original(*a))
+    pieces = estimate_manifest(manifest=videos, out=tmp_path / "pieces", **AFFINE)
+    assert solved == [4, 6] and pieces.read_text() == whole.read_text()
+    for file in (tmp_path / "whole" / "motion").glob("*.npz"):
+        with np.load(file) as one, np.load(tmp_path / "pieces" / "motion" / file.name) as other:
+            for name in one.files:
+                np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_the_manifest_is_of_one_setting_and_without_what_could_not_be_read(videos, tmp_path, monkeypatch):
+    for file in videos.glob("*.mp4"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    looked = []
+    original = estimate._lost
+    monkeypatch.setattr(estimate, "_lost", lambda *a: looked.append(1) or original(*a))
+    estimate_manifest(manifest=tmp_path, out=tmp_path / "out", **AFFINE)
+    (tmp_path / "out" / "manifest.csv").unlink()
+    other = AFFINE | {"egomotion": {"name": "affine", "points": 99}}
+    half = estimate_manifest(manifest=tmp_path, out=tmp_path / "out", shard=(0, 2), overwrite=True, **other)
+    assert half == tmp_path / "out"  # the other half is of the settings before
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+    path = estimate_manifest(manifest=tmp_path, out=tmp_path / "out", overwrite=True, allowed_skips=0.5, **other)
+    assert len(manifests.load(path)) == 2 and len(looked) == 3
+    assert clip_motion(Dis(workers=1), Auto(), [np.zeros((4, 64, 64, 3), np.uint8)])[0]["scale"] == ""  # nothing moves: any scale

@@ -31,7 +31,9 @@ from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
 from vsie.motion.foreground import cuts
 
-VERSION = 3  # of the archives; a change of the estimators' results raises it
+FRAMES = 512  # in memory at a time: 4 MB each at 256 x 340 pixels
+PIECE = 128  # frames that are decoded at a time
+VERSION = 4  # of the archives; a change of the estimators' results raises it
 USES = ("intrinsics", "depth", "mask")
 FLOOR = 0.035  # radians: added to the size of a turn, below it nothing can be told
 
@@ -234,7 +236,7 @@ def estimate_manifest(
         egomotion: Options of the motion's estimator.
         size: Frames with a longer shorter side are reduced to it.
         uses: What may be taken of the clips' own archives, of `USES`.
-        batch: Clips at a time.
+        batch: Clips at a time, and no more frames than `FRAMES` where a clip alone has not more.
         shard: (i, n): only the i-th of n parts, i from 0.
         allowed_skips: Share of unreadable videos above which the run stops.
         overwrite: Replace what other settings made.
@@ -257,33 +259,54 @@ def estimate_manifest(
     estimators, text = build(flow, egomotion), settings(flow, egomotion, size, uses)
     part, parts = shard
     rows = list(range(part * len(table) // parts, (part + 1) * len(table) // parts))
+    needs_depth = getattr(estimators[1], "NEEDS_DEPTH", False)
     todo = rows if overwrite else [row for row in rows if stale(archive(out, table, row), text, table.video(row))]
     skipped = Skipped(rows=len(table), population=len(rows), share=allowed_skips, file=out / "skipped.csv")
     bar = tqdm(total=len(rows), initial=len(rows) - len(todo), desc="motion", unit="clip", disable=not progress)
     with bar:
-        for start in range(0, len(todo), batch):
-            members, clips, facts, times = todo[start : start + batch], [], [], []
-            read = []
-            for row in members:
-                try:
-                    frames, when, fact = _read(table, row, size, uses)
-                except VideoError as error:
-                    skipped.add(row, table.video(row), str(error))
-                    continue
-                read.append(row)
-                clips.append(frames)
-                times.append(when)
-                facts.append(fact)
-            for row, when, found in zip(read, times, clip_motion(*estimators, clips, facts), strict=True):
+        read: list[tuple[int, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+
+        def solve() -> None:
+            clips, facts = [frames for _, frames, _, _ in read], [known for *_, known in read]
+            for (row, _, when, _), found in zip(read, clip_motion(*estimators, clips, facts), strict=True):
                 with atomic_path(archive(out, table, row)) as temporary:
                     np.savez(
                         temporary, times=when, settings=np.array(text), source=np.array(source_of(table.video(row))), **found
                     )
-            bar.update(len(members))
-    if listed and all(archive(out, table, row).is_file() for row in range(len(table)) if row not in _lost(skipped, table)):
-        _write_manifest(out, table, text)
+            bar.update(len(read))
+            read.clear()
+
+        for row in todo:
+            try:
+                clip = _read(table, row, size, uses)
+            except VideoError as error:
+                skipped.add(row, table.video(row), str(error))
+                bar.update()
+                continue
+            if needs_depth and "depth" not in clip[2]:
+                where = table.pose_file(row) or f"{table.file}: row {row} ({table.path[row]}), which has no pose file"
+                raise ValueError(f"{where}: no field 'depth' that may be used (uses=[{','.join(uses)}]), and egomotion="
+                                 f"{egomotion['name']} needs it")  # fmt: skip
+            if read and sum(len(frames) for _, frames, *_ in read) + len(clip[0]) > FRAMES:
+                solve()
+            read.append((row, *clip))
+            if len(read) == batch:
+                solve()
+        if read:
+            solve()
+    lost = _lost(skipped, table)
+    if listed and all(_holds(archive(out, table, row), text) for row in range(len(table)) if row not in lost):
+        _write_manifest(out, table, text, lost)
         return out / "manifest.csv"
     return out
+
+
+def _holds(file: Path, text: str) -> bool:
+    """Whether an archive is there and of these settings."""
+    if not file.is_file():
+        return False
+    with np.load(file) as found:
+        return json.loads(str(found["settings"])) == json.loads(text)
 
 
 def _lost(skipped: Skipped, table: Manifest) -> set[int]:
@@ -299,13 +322,18 @@ def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np
     """Frames, times, and what else may be used, at the working size."""
     import cv2
 
+    pieces = []
     with open_clip(table.video(row)) as video:
-        frames, times = video.read(np.arange(len(video.times))), np.asarray(video.times, np.float64)
-    height, width = frames.shape[1:3]
-    scale = min(1.0, size / min(height, width))
-    shape = (round(width * scale), round(height * scale))
-    if scale < 1:
-        frames = np.stack([cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in frames])
+        times = np.asarray(video.times, np.float64)
+        for numbers in np.split(np.arange(len(times)), range(PIECE, len(times), PIECE)):  # at full size never all at once
+            piece = video.read(numbers)
+            height, width = piece.shape[1:3]
+            scale = min(1.0, size / min(height, width))
+            shape = (round(width * scale), round(height * scale))
+            if scale < 1:
+                piece = np.stack([cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in piece])
+            pieces.append(piece)
+    frames = np.concatenate(pieces)
     file, facts = table.pose_file(row), {}
     if file is not None and uses:
         try:
@@ -328,14 +356,14 @@ def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np
     return frames, times, facts
 
 
-def _write_manifest(out: Path, table: Manifest, text: str) -> None:
+def _write_manifest(out: Path, table: Manifest, text: str, lost: set[int]) -> None:
     """A manifest of the same videos with the estimated poses; classes.txt and what made them beside it."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in range(len(table)):
         file = archive(out, table, row)
-        if file.is_file():
+        if row not in lost:
             label = int(table.label[row])
             writer.writerow([
                 os.path.abspath(table.video(row)), label if label >= 0 else "", table.objects[table.object[row]],

@@ -20,6 +20,7 @@ from vsie.files import write_text
 from vsie.report import figures, measures, tables
 
 STRIP_ROWS, STRIP_STEPS, PLOTTED_CLIPS = 4, 8, 8
+OF_SOME = ("measures.md", "layers.csv", "layers.png", "trajectories.png", "steering.png", "samples.npz")  # of some protocols
 
 
 def write_report(
@@ -36,7 +37,7 @@ def write_report(
         dataset: ``dataset[i]["frames"]`` is clip i of `test`, (F, H, W, 3) uint8.
         classes: Names of the classes.
         method: The steering; one whose ``steers`` is false is not steered.
-        deltas: (M, 4, 4) training deltas, for the axis of the motion.
+        deltas: (M, 4, 4) training deltas in the method's frame, for the axis of what is tracked.
         keep: Keep what is in ``metrics.json`` under other keys.
 
     Returns:
@@ -55,7 +56,7 @@ def write_report(
     write_text(out / "table.md", tables.markdown(metrics) + "\n")
     written = [out / "metrics.json", out / "table.txt", out / "table.md"]
     if known:
-        write_text(out / "measures.md", _known({**result.metrics, **result.intervals}, measures.markdown) + "\n")
+        write_text(out / "measures.md", _known(metrics, measures.markdown) + "\n")
         written.append(out / "measures.md")
     if rows := figures.layer_rows(metrics):
         lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
@@ -66,16 +67,20 @@ def write_report(
         written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))
     own = [name for name in test.parts() if name != "all"] or ["all"]
     parts = {name: flat(test, name, "clip").numpy() for name in own}
-    poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
-    angles = angle_about(axis, poses[:1], poses)
+    poses, turned = torch.from_numpy(test.poses.reshape(-1, 4, 4)), body_axis(test)
+    angles = angle_about(turned, poses[:1], poses)
     written.append(
         figures.components(parts, np.repeat(test.labels, test.frames), angles, out / "components.png", classes=classes)
     )
     if "tracking/true" in result.arrays:
         written.append(_trajectories(result, test, axis, method.frame, out / "trajectories.png"))
     if getattr(method, "steers", True) and part_of(method) in test.parts():
-        strip = _strip(test, dataset, method, axis, out / "steering.png")
+        strip = _strip(test, dataset, method, turned, out / "steering.png")
         written += [strip] if strip is not None else []
+    there = {*written, *([out / "samples.npz"] if result.samples else [])}
+    for name in () if keep else OF_SOME:  # what an earlier evaluation of other questions left here
+        if out / name not in there:
+            (out / name).unlink(missing_ok=True)
     print(f"\n{table}\n")
     for note in result.notes:
         print(f"note: {note}")
@@ -99,6 +104,16 @@ def motion_axis(deltas: torch.Tensor) -> torch.Tensor:
     vectors = pose.log(deltas[:, :3, :3].double())
     axis = torch.linalg.eigh(vectors.mT @ vectors).eigenvectors[:, -1]
     return axis * axis[axis.abs().argmax()].sign()
+
+
+def body_axis(test: Features) -> torch.Tensor:
+    """The main axis (3,), in the object's frame, about which the views of objects differ: what `angle_about` is asked for."""
+    poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
+    pairs = [(group[:1].repeat(len(group) - 1), group[1:]) for group in test.views(steering_measure.VIEWS) if len(group) > 1]
+    if not pairs:
+        return torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return motion_axis(pose.delta(poses[first], poses[second]))
 
 
 def angle_about(axis: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> np.ndarray:

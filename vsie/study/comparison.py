@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from vsie import components, pipeline
 from vsie import features as feature_room
-from vsie import pose as geometry
 from vsie.config import from_plain, to_plain
 from vsie.data.clips import ClipsDataset
 from vsie.evaluation import steering
@@ -30,7 +28,7 @@ from vsie.evaluation.inputs import part_of
 from vsie.files import write_text
 from vsie.report import beside, noise, tables
 from vsie.report.figures import read_curves
-from vsie.report.write import motion_axis, pictures, sweep
+from vsie.report.write import body_axis, pictures, sweep
 from vsie.training.loop import best_precision
 
 MARK = " †"
@@ -252,10 +250,7 @@ def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) 
             skipped.append(f"No strip for {title}: it has no predictor, and its latent no equivariant part.")
             continue
         if shown is None:
-            poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
-            pairs = [(group[:1].repeat(len(group) - 1), group[1:]) for group in test.views(steering.VIEWS) if len(group) > 1]
-            first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
-            axis, paths = motion_axis(geometry.delta(poses[first], poses[second])), list(test.paths)
+            axis, paths = body_axis(test), list(test.paths)
         elif list(test.paths) != paths or test.frames != shown[1]:
             skipped.append(f"No strip for {title}: it was judged on other clips.")
             continue

@@ -322,7 +322,7 @@ def work(cell: Cell, processes: Processes, *, logs: Path, protocol: Sequence[str
             return failure(cell, "training", status, log)
     if again or not judged(cell.folder, protocol, data):
         (cell.folder / STAMP).unlink(missing_ok=True)
-        asked = [quoted("checkpoint", cell.folder), f"protocol=[{','.join(protocol)}]", "device=auto"]
+        asked = [quoted("checkpoint", cell.folder), f"protocol=[{','.join(protocol)}]", "device=auto", "overwrite=true"]
         asked += [quoted("data", data)] if data else []
         status = processes.run([sys.executable, str(TOOLS / "evaluate.py"), *asked], log)
         if status:

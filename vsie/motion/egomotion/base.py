@@ -119,7 +119,7 @@ class Motion:
             camera's axes in frame 0 for the object's. ``poses[j] @ inverse(poses[i])`` is the delta from i to j.
         covariance: (T - 1, 3, 3) float64, squared radians, of the turn between neighbours.
         confidence: (T - 1,) float64 in [0, 1] of the delta between neighbours: how much of it can be believed.
-        scale: One of `SCALES`.
+        scale: One of `SCALES`; empty where nothing moves, whose translations of 0 have any.
         estimator: Who found it.
         note: What the user should know, in words.
     """
@@ -194,7 +194,7 @@ def motionless(clip: Observation, name: str) -> Motion:
     return Motion(
         torch.eye(4, dtype=torch.float64).repeat(len(clip), 1, 1),
         math.radians(30) ** 2 * torch.eye(3, dtype=torch.float64).repeat(steps, 1, 1),
-        torch.zeros(steps, dtype=torch.float64), "image", name, "nothing moves",
+        torch.zeros(steps, dtype=torch.float64), "", name, "nothing moves",
     )  # fmt: skip
 
 
