@@ -328,7 +328,7 @@ def evaluate(
     for name, split in (("train", "train"), ("test", test_split)):
         splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
     window = context(config, model.encoder.stride)
-    motion, lines = open_motion(config, manifest), []
+    motion, lines, cut = open_motion(config, manifest), [], []
     true = bool(manifest.posed[np.concatenate([clips.rows for clips in splits.values()])].all())
     if motion is not None and not true:
         splits, lines = told.judged(splits, motion, window[1])
@@ -337,7 +337,6 @@ def evaluate(
             return {}
     else:
         splits, cut = of_one_length(splits, window[1])
-        print("\n".join(cut), end="\n" if cut else "")
     untrained = probed = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.
@@ -367,6 +366,7 @@ def evaluate(
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
         summary=method.summarise,
     )  # fmt: skip
+    result.notes += cut
     if motion is not None:
         if not true:
             told.marked(result, lines)
