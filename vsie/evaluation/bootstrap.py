@@ -22,6 +22,8 @@ def draw(objects: int, *, replicates: int = REPLICATES, seed: int = 0) -> np.nda
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    if np.isnan(values).all():  # of nothing that varies
+        return float("nan"), float("nan")
     low, high = np.nanpercentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
 
