@@ -30,7 +30,7 @@ def test_a_kill_between_two_renames_loses_nothing_and_a_reader_moves_nothing(tmp
     assert checkpoint.load_state(tmp_path) == {"step": 1}
     assert not (tmp_path / checkpoint.FOLDER).exists()
     monkeypatch.setattr(checkpoint, "to_bytes", killed)
-    for process in (12, 13):
+    for process in (99999998, 99999999):  # that are not running
         monkeypatch.setattr(os, "getpid", lambda process=process: process)
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(files, "_remove", lambda path: None)  # nobody cleans up
@@ -38,6 +38,10 @@ def test_a_kill_between_two_renames_loses_nothing_and_a_reader_moves_nothing(tmp
     assert len(list(tmp_path.glob("*.partial.next"))) + len(list(tmp_path.glob(".*.partial.next"))) >= 2
     monkeypatch.setattr(checkpoint, "to_bytes", save)
     checkpoint.save(tmp_path, model, CONFIG, {"step": 2})  # by a process that has the number of one of them
+    begun = tmp_path / f"..checkpoint.{os.getppid()}.partial.next"
+    begun.mkdir()  # by a process that is running
+    checkpoint.save(tmp_path, model, CONFIG, {"step": 2})
+    begun.rmdir()
     assert checkpoint.load_state(tmp_path) == {"step": 2}
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FOLDER]
 

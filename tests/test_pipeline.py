@@ -190,7 +190,7 @@ def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug,
     assert np.array_equal(poses(), before) and len(computed) == 1
     poses(size=24)
     assert len(computed) == 2
-    (tmp_path / "run" / "features" / ".features-test-0.99999.partial").mkdir()  # of one that was killed
+    (tmp_path / "run" / "features" / ".features-test-0.99999999.partial").mkdir()  # of one that was killed
     for file in (tmp_path / "clips").rglob("*.npz"):
         with np.load(file) as archive:
             fields = dict(archive)

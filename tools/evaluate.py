@@ -1,6 +1,6 @@
 """Judge a run, any encoder, or features made elsewhere: what do the invariant part, the equivariant part, and both know?
 
-    python tools/evaluate.py checkpoint=runs/vsie-turntable64-T4-seed0
+    python tools/evaluate.py checkpoint=runs/vsie-turntable64-T4-seed0 overwrite=true   # what it holds already is replaced
     python tools/evaluate.py checkpoint=RUN protocol=[tracking] out=judged
     python tools/evaluate.py checkpoint=RUN protocol=[rotation,mrr,pre] out=judged
     python tools/evaluate.py checkpoint=RUN compat=sie protocol=[classification,rotation,colour,pre,mrr]   # as SIE released them

@@ -37,7 +37,7 @@ def save(run: Path, model: nn.Module, config: Mapping[str, Any], state: Mapping[
     if not folder.exists() and previous.exists():
         previous.rename(folder)  # a kill came between two renames
     upcoming = run / ".checkpoint.next"
-    remove_partial(upcoming)  # what a kill left half-written
+    remove_partial(run, upcoming.name)  # what a kill left half-written
     shutil.rmtree(upcoming, ignore_errors=True)
     with atomic_path(upcoming) as temporary:
         temporary.mkdir(parents=True)

@@ -97,6 +97,11 @@ class Features:
         """Frames (steps) per clip."""
         return self.image.shape[1]
 
+    @property
+    def orbit(self) -> np.ndarray:
+        """(N,) int64: clips that have one number have their poses in one frame; the objects where `orbits` does not say else."""
+        return self.objects if self.orbits is None else self.orbits
+
     def part(self, name: str, source: str = "image") -> np.ndarray:
         """One part of the latent, (N, F, d): the first dims (`inv`), the last (`equi`), or both (`all`)."""
         if name not in PARTS:
@@ -141,7 +146,7 @@ class Features:
     def views(self, cap: int | None = None) -> list[np.ndarray]:
         """Per object (per orbit, where these are other) the indices of its frames among all N * F, evenly thinned to at most
         `cap`; objects in sorted order."""
-        frame_objects = np.repeat(self.objects if self.orbits is None else self.orbits, self.frames)
+        frame_objects = np.repeat(self.orbit, self.frames)
         order = np.argsort(frame_objects, kind="stable")
         _, starts = np.unique(frame_objects[order], return_index=True)
         groups = np.split(order, starts[1:])

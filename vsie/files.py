@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import glob
 import multiprocessing
 import os
 import shutil
@@ -41,11 +40,27 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _remove(temporary)
 
 
-def remove_partial(path: str | os.PathLike) -> None:
-    """Remove what killed processes left of `path` half-written (`atomic_path`); only where no other process writes it."""
-    path = Path(path)
-    for left in path.parent.glob(f"{glob.escape(f'.{path.stem}.')}*.partial{glob.escape(path.suffix)}"):
-        _remove(left)
+def remove_partial(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left half-written (`atomic_path`) of files in `folder` whose names a pattern fits.
+
+    What a process that is running on this machine has begun stays.
+    """
+    stem, suffix = Path(pattern).stem, Path(pattern).suffix
+    for left in folder.glob(f".{stem}.*.partial{suffix}"):
+        process = left.name.removesuffix(f".partial{suffix}").rpartition(".")[2]
+        if process.isdigit() and not _running(int(process)):
+            _remove(left)
+
+
+def _running(process: int) -> bool:
+    """Whether a process of this number, another one than this, is there."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
 
 
 def _remove(path: Path) -> None:

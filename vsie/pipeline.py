@@ -34,7 +34,7 @@ from vsie.evaluation import released, suite
 from vsie.evaluation.inputs import Live
 from vsie.extraction import weights_digest
 from vsie.feature_set import ABOUT, Features, load_features, write_features
-from vsie.files import atomic_path, write_text
+from vsie.files import atomic_path, remove_partial, write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
 from vsie.motion.estimated import EstimatedMotion
@@ -484,7 +484,8 @@ def feature_set(
                 else:
                     made = features.drawn_features(method, dataset, *drawn, precision=precision, description=f"{name} {split}")
                 write_features(temporary, made)
-            for old in (*folder.parent.glob(f"{name}-{split}-*"), *folder.parent.glob(f".{name}-{split}-*.partial")):
+            remove_partial(folder.parent, f"{name}-{split}-*")
+            for old in folder.parent.glob(f"{name}-{split}-*"):
                 if old != folder:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
         found.append(load_features(folder))

@@ -141,7 +141,7 @@ def test_light_and_floor_are_columns_where_they_are_known():
         )
         names = ("floor_hue", "spot_theta", "spot_phi")
         fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)} | {"clip": values.astype(np.float32)}
-        extra = {"frames": data.frames, "views": data.views, "latents": latents, "latent_names": names}
+        extra = {"frames": data.frames, "views": data.views, "orbit": data.orbit, "latents": latents, "latent_names": names}
         owner = dataclasses.replace(data, clip=fields["clip"])
         found.append(SimpleNamespace(**(fields | extra | {"part": owner.part, "parts": owner.parts})))
     audit = Audit(*found)

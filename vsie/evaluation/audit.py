@@ -238,9 +238,7 @@ class Audit:
         )
         sets = (train, test)
         self.objects = tuple(f.objects[rows // f.frames] for f, rows in zip(sets, self.chosen, strict=True))
-        self.orbits = tuple(
-            (f.objects if f.orbits is None else f.orbits)[rows // f.frames] for f, rows in zip(sets, self.chosen, strict=True)
-        )
+        self.orbits = tuple(f.orbit[rows // f.frames] for f, rows in zip(sets, self.chosen, strict=True))
         self.labels = tuple(torch.from_numpy(f.labels[rows // f.frames]) for f, rows in zip(sets, self.chosen, strict=True))
         self.poses = tuple(
             torch.from_numpy(np.ascontiguousarray(f.poses.reshape(-1, 4, 4)[rows], dtype=np.float64))

@@ -270,9 +270,8 @@ def look(live: Live, clips, features: Features, taps: blocks.Taps, *, frames: in
     from vsie.features import covering
 
     stride, (window, widest) = live.encoder.stride, live.window
-    orbits = features.objects if features.orbits is None else features.orbits
-    names, starts = np.unique(orbits, return_index=True)
-    per_object = [np.flatnonzero(orbits == name)[: max(1, OBJECT_FRAMES // features.frames)] for name in names]
+    names, starts = np.unique(features.orbit, return_index=True)
+    per_object = [np.flatnonzero(features.orbit == name)[: max(1, OBJECT_FRAMES // features.frames)] for name in names]
     number = max(2, min(len(names), frames // max(1, len(per_object[0]) * features.frames)))
     for item in np.unique(np.linspace(0, len(names) - 1, number).round().astype(int)):
         chosen = per_object[item]
