@@ -120,6 +120,31 @@ def test_extracted_features_are_those_of_the_loaded_model(debug):
         assert found["times"][0] == pytest.approx(times)
 
 
+def test_a_latent_that_is_not_split_is_extracted_whole_and_can_be_judged(debug, tmp_path):
+    from vsie import checkpoint, features_file
+    from vsie.config import compose, to_plain
+    from vsie.data import decode, load, probe
+    from vsie.extraction import extract
+    from vsie.model import build_method
+
+    config = to_plain(compose("train", ["experiment=debug", "method=vicreg"]))
+    torch.manual_seed(0)
+    checkpoint.save(tmp_path / "run", build_method(config), config, {})
+    (clips,) = (debug[0] / "cache" / "rendered").iterdir()
+    count, _ = extract(tmp_path / "run", clips, tmp_path / "all.npz", frames=4, spacing=1)
+    model = vsie.load(tmp_path / "run")
+    whole, steps = model(torch.rand(2, 3, 4, 32, 32))
+    assert whole.shape == (2, model.encoder.dim) and torch.equal(whole, steps.mean(1))
+    with np.load(tmp_path / "all.npz") as found:
+        assert not {"invariant", "equivariant"} & set(found.files)
+        assert found["features"].shape == (count, 4, model.encoder.dim)
+        video = load(clips).video(0)
+        clip = torch.from_numpy(decode(video, probe(video).times[:4])).permute(3, 0, 1, 2)[None].float() / 255
+        np.testing.assert_allclose(found["features"][0], model(clip)[1][0].numpy(), atol=1e-4)
+    judged = features_file.read(tmp_path / "all.npz", seed=0)
+    assert judged.train.invariant_dim == 0 and judged.train.clip.shape[1:] == (4, model.encoder.dim)
+
+
 def test_an_interrupted_extraction_goes_on(debug, tools, monkeypatch):
     from vsie import extraction
 

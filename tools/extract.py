@@ -1,5 +1,7 @@
 """Features for downstream video tasks: one invariant vector per clip, one equivariant vector per step.
 
+Of a method that does not split its latent (vicreg, simclr, ...) all of it per step: `features`.
+
     python tools/extract.py checkpoint=RUN manifest=video.mp4 out=features.npz
     python tools/extract.py checkpoint=RUN manifest=FOLDER out=features.parquet frames=8 stride=4
     python tools/extract.py checkpoint=RUN manifest=manifest.csv split=val out=val.npz overwrite=true

@@ -27,6 +27,7 @@ from vsie.features import Model, encode, load
 from vsie.files import atomic_path, write_text
 
 VIDEOS = 16  # per part
+PARTS = ("invariant", "equivariant", "features")  # what a window may have
 SUFFIXES = (".npz", ".parquet")
 
 
@@ -37,8 +38,8 @@ def extract(
 ) -> tuple[int, int]:  # fmt: skip
     """Extract features of all windows of all videos.
 
-    The output has, per window: ``invariant`` (I,), ``equivariant`` (S, E), ``times`` (S,) seconds of the steps, ``label`` (-1
-    = none), ``object``, ``clip``, ``path``.
+    The output has, per window: ``invariant`` (I,), ``equivariant`` (S, E), or of a method that does not split its latent
+    ``features`` (S, D); ``times`` (S,) seconds of the steps, ``label`` (-1 = none), ``object``, ``clip``, ``path``.
 
     Args:
         run: A run's folder.
@@ -151,18 +152,22 @@ def windows_of(
                 latents = encode(model.encoder, pictures)
                 latents = latents if eraser is None else eraser(latents)
                 times = model.encoder.step_times(torch.from_numpy(np.asarray(clip.times)[numbers]))
-                invariant, equivariant = model.split(latents)
+                found = {"features": latents}
+                if model.method.splits:
+                    invariant, equivariant = model.split(latents)
+                    found = {"invariant": invariant.mean(1), "equivariant": equivariant}
                 for number in range(len(numbers)):
-                    yield {"row": row, "invariant": invariant[number].mean(0).cpu().numpy(),
-                           "equivariant": equivariant[number].cpu().numpy(), "times": times[number].numpy()}  # fmt: skip
+                    yield {"row": row, "times": times[number].numpy(),
+                           **{name: part[number].cpu().numpy() for name, part in found.items()}}  # fmt: skip
     except VideoError as error:
         skipped.add(row, video, str(error))
 
 
 def columns(windows: list[dict[str, object]], table: Manifest) -> Mapping[str, np.ndarray]:
-    """The columns of a part. A part without windows has empty columns."""
+    """The columns of a part; one without windows has no features."""
     rows = np.array([window["row"] for window in windows], dtype=np.int64)
-    found = {name: np.array([window[name] for window in windows]) for name in ("invariant", "equivariant", "times")}
+    names = [name for name in (*PARTS, "times") if windows and name in windows[0]]
+    found = {name: np.array([window[name] for window in windows]) for name in names}
     found["label"], found["clip"] = table.label[rows], table.clip[rows]
     found["object"] = np.array([str(table.objects[table.object[row]]) for row in rows], dtype=np.str_)
     found["path"] = np.array([str(table.path[row]) for row in rows], dtype=np.str_)

@@ -51,13 +51,17 @@ class Model:
 
     @property
     def split(self) -> Split:
-        """Latents to (invariant, equivariant)."""
+        """Latents to (invariant, equivariant), of a method that splits them."""
         return self.method.split
 
     @torch.inference_mode()
     def __call__(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Clips (B, 3, T, H, W), float in [0, 1] -> invariant (B, I), one per clip, and equivariant (B, S, E), one per step."""
-        invariant, equivariant = self.split(self.encoder(clip).float())
+        """Clips (B, 3, T, H, W), float in [0, 1] -> invariant (B, I), one per clip, and equivariant (B, S, E), one per step.
+
+        Of a method that does not split its latent both are all of it.
+        """
+        latents = self.encoder(clip).float()
+        invariant, equivariant = self.split(latents) if self.method.splits else (latents, latents)
         return invariant.mean(1), equivariant
 
     @torch.inference_mode()

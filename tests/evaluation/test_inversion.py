@@ -250,3 +250,13 @@ def test_speed_at_full_size():
     latents = torch.randn(500, 256, generator=torch.Generator().manual_seed(1))
     deltas = pose.rigid(random_rotations(3000, torch.Generator().manual_seed(2)))
     assert pairs_per_second(Dense(), latents, deltas, seconds=0.0, pairs=2048) > 200
+
+
+def test_turns_about_one_axis_have_it_however_they_are_rounded():
+    """The two small eigenvalues are zeros that rounding puts on either side."""
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.nn.functional.normalize(torch.randn(200, 3, generator=generator, dtype=torch.float64), dim=1)
+    for axis in axes:
+        turns = (4 * torch.rand(300, 1, generator=generator, dtype=torch.float64) - 2) * axis
+        found = inversion.main_axis(turns)
+        assert found is not None and abs(float(found @ axis)) > 1 - 1e-9

@@ -56,6 +56,15 @@ def test_exact_places_give_exact_turns_and_depths():
     assert float(fit.residual[:, :, :, :].median()) < 0.02
 
 
+def test_a_long_clip_is_found_in_as_few_steps_as_a_short_one():
+    """From no turn at all; damping of the frames' own rotations, not of the turns, left 6 degrees of 8 at 80 frames."""
+    for frames in (8, 80):
+        tracks, true = scene(frames=frames)
+        found, _ = adjustment.adjust(tracks, start(true), loose(true, 100.0, steady=1e4), iterations=6, scale=0.5)
+        turns = [state.rotation[:, 1:] @ state.rotation[:, :-1].mT for state in (found, true)]
+        assert float(pose.geodesic(*turns).rad2deg().mean()) < 0.01
+
+
 def test_known_depth_tells_how_far_the_centre_is():
     tracks, true = scene()
     begin = State(torch.eye(3).expand_as(true.rotation).clone(), true.depth, true.centre * 1.06)

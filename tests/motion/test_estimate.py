@@ -153,14 +153,33 @@ def test_few_frames_are_in_memory_and_give_the_same(videos, tmp_path, monkeypatc
     monkeypatch.setattr(estimate, "FRAMES", 6)
     monkeypatch.setattr(estimate, "PIECE", 2)
     solved = []
-    original = estimate.clip_motion
-    monkeypatch.setattr(estimate, "clip_motion", lambda *a: solved.append(sum(map(len, a[2]))) or original(*a))
+    original = estimate.Solver.solve
+    monkeypatch.setattr(
+        estimate.Solver, "solve", lambda self: solved.append(sum(len(item[2].frames) for item in self.waiting)) or original(self)
+    )
     pieces = estimate_manifest(manifest=videos, out=tmp_path / "pieces", **AFFINE)
-    assert solved == [4, 6] and pieces.read_text() == whole.read_text()
+    assert solved == [4, 5] and pieces.read_text() == whole.read_text()
     for file in (tmp_path / "whole" / "motion").glob("*.npz"):
         with np.load(file) as one, np.load(tmp_path / "pieces" / "motion" / file.name) as other:
             for name in one.files:
                 np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_long_clip_is_solved_in_parts_that_go_on_where_they_end(monkeypatch):
+    scene = [moved([similarity(angle=0.03 * t, shift=(1.5 * t, 0)) for t in range(11)], background=texture(seed=3)),
+             moved([similarity(shift=(0, 2.0 * t)) for t in range(6)], background=255 - texture(seed=9) // 2)]  # fmt: skip
+    frames = np.concatenate(scene)
+    flow, egomotion = estimate.build(AFFINE["flow"], AFFINE["egomotion"])
+    (whole,) = clip_motion(flow, egomotion, [frames])
+    asked, original = [], egomotion._estimate
+    monkeypatch.setattr(estimate, "LONGEST", 6)
+    monkeypatch.setattr(egomotion, "_estimate", lambda clips: asked.extend(map(len, clips)) or original(clips))
+    (parts,) = clip_motion(flow, egomotion, [frames])
+    assert asked == [6, 6, 6]  # eleven frames are two parts, which share one
+    assert parts["segment"].tolist() == whole["segment"].tolist() == [0] * 11 + [1] * 6
+    np.testing.assert_allclose(parts["object_in_camera"], whole["object_in_camera"], atol=2e-3)
+    assert np.abs(whole["object_in_camera"][10] - np.eye(4)).max() > 0.1
+    assert parts["confidence"][10] == 0 < parts["confidence"][np.arange(16) != 10].min()
 
 
 def test_the_manifest_is_of_one_setting_and_without_what_could_not_be_read(videos, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Texture, background, foreground, cuts."""
+"""Texture, background, foreground."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tests.motion.scenes import SIZE, disc, moved, observe, similarity, texture
-from vsie.motion.foreground import cuts, fit_affine, full, information, reversed_affine, structure, weighted_median
+from vsie.motion.foreground import fit_affine, full, information, reversed_affine, structure, weighted_median
 
 
 def test_an_edge_tells_of_motion_across_it_only():
@@ -63,13 +63,3 @@ def test_a_still_thing_before_a_moving_ground_is_the_foreground():
     frames = moved([similarity(shift=(3.0 * t, 0)) for t in range(4)], background=ground, still=True)
     region, true = observe(frames).region[1].numpy(), disc() > 0
     assert (region & true).sum() / (region | true).sum() > 0.5
-
-
-def test_cuts_are_found_and_motion_is_none():
-    before = moved([similarity(shift=(2.0 * t, 0)) for t in range(5)], background=texture(SIZE, 3))
-    after = moved([similarity(angle=0.1 * t) for t in range(4)], background=255 - texture(SIZE, 9) // 2)
-    assert np.flatnonzero(cuts(np.concatenate([before, after]))).tolist() == [4]
-    assert not cuts(before).any() and not cuts(after).any()
-    assert not cuts(np.zeros((6, 32, 32, 3), np.uint8)).any()
-    assert cuts(before[:1]).shape == (0,)
-    assert cuts(np.stack([np.zeros((32, 32, 3)), np.full((32, 32, 3), 200)]).astype(np.uint8)).tolist() == [True]

@@ -20,6 +20,7 @@ from vsie.benchmarks.base import Rows
 from vsie.data.decode import Video
 from vsie.motion.egomotion.auto import Auto
 from vsie.motion.egomotion.base import Egomotion, Motion, Observation, chain
+from vsie.motion.estimate import clip_motion
 from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
 from vsie.motion.flow.dis import Dis
@@ -153,5 +154,12 @@ def measured(*, count: int, frames: int = 16, seed: int = HELD_OUT) -> Rows:
             for label, poses in (("clip as a whole", whole), ("pairs chained", chained)):
                 value = float(error(poses, true, gap)[0].rad2deg().median())
                 rows.append({"figure": f"{trajectory}, over {gap} frames, {label}", "value": value, "unit": "degrees"})
+        slow = rendered(trajectory, chosen[: max(2, count // 5)], seed=seed + number, frames=61, degrees=(0.7, 1.3))
+        found = clip_motion(flow, Auto(), [clip.frames for clip in slow], [{"intrinsics": clip.intrinsics} for clip in slow])
+        poses = torch.stack([torch.from_numpy(motion["object_in_camera"]) for motion in found])
+        off, turn = error(poses, torch.stack([clip.poses for clip in slow]), 12)
+        for figure, share in (("median", 0.5), ("90th percentile", 0.9)):
+            rows.append({"figure": f"{trajectory}, 1 degree a frame, over 12 frames, {figure}", "unit": "of the motion",
+                         "value": float((off / turn).flatten().quantile(share))})  # fmt: skip
     rows.insert(0, {"figure": "clips a second of CPU, flow and motion", "value": done / spent, "unit": "clips/s"})
     return rows

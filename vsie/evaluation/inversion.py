@@ -64,7 +64,7 @@ def main_axis(rotation_vectors: Tensor, off: float = ONE_AXIS) -> Tensor | None:
     values, vectors = torch.linalg.eigh(second_moment)
     if float(values[-1]) <= 0:
         raise Unscorable("all training deltas are the identity; there is no motion to invert")
-    return vectors[:, -1] if float((values[:2].sum() / values[-1]).sqrt()) < off else None
+    return vectors[:, -1] if float((values[:2].sum().clamp_min(0) / values[-1]).sqrt()) < off else None  # rounding: below 0
 
 
 def arc(angles: Tensor, count: int) -> Tensor:

@@ -69,8 +69,7 @@ class Method(nn.Module):
         encoder: Clip -> per-step latents.
         conditioning: How deltas are told to the predictor; for a method without one the frame in which evaluation states motion.
         predictor: None for methods without one.
-        invariant_share: Share of the encoder's latent that is the invariant part; of a method that does not split it (`splits`)
-            only extracted features are cut there.
+        invariant_share: Share of the encoder's latent that is the invariant part, of a method that splits it (`splits`).
         weights: Weight of each term by name; exactly the method's own terms.
         projector_width: See `Projector`.
         projector_layers: See `Projector`.

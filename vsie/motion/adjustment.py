@@ -197,7 +197,7 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     down = (chain.mT @ gradient[..., None]).squeeze(-1).sum(1)
     cost = 0.5 * (tracks.weight * torch.log1p(square)).sum((1, 2, 3)) + 0.5 * (prior.information * off.square()).sum((1, 2))
 
-    damp = damping * torch.diagonal(whole, dim1=1, dim2=2) + 1e-3  # of the data alone: a firm prior must not slow the rest
+    damp = _damping(whole, state.rotation.double(), free, damping)  # of the data alone: a firm prior must not slow the rest
     whole[:, -free:, -free:] += torch.diag(prior.centre.double())
     down[:, -free:] += prior.centre.double() * (state.centre - start)[:, :free].double()
     if prior.steady and frames > 2:
@@ -208,7 +208,7 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     fit = Fit(cost, whole.clone(), square.sqrt() * scale)
 
     whole[:, :3, :3] += 1e12 * torch.eye(3, dtype=torch.float64)  # frame 0 stays: the freedom of choosing the axes
-    step = -torch.linalg.solve(whole + torch.diag_embed(damp), down)
+    step = -torch.linalg.solve(whole + damp, down)
     angles = step[:, :-free].unflatten(1, (frames, 3))
     between = (angles[:, 1:] - angles[:, :-1]).norm(dim=-1).amax(1)
     step = step * (0.3 / between.clamp_min(1e-9)).clamp_max(1)[:, None]
@@ -217,6 +217,28 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
     centre_step = torch.nn.functional.pad(step[:, -free:], (0, 3 - free)).float()
     rotation = pose.exp(step[:, :-free].unflatten(1, (frames, 3))).float() @ state.rotation
     return State(rotation, (state.depth + move).clamp(NEAR, FAR), state.centre + centre_step), fit
+
+
+def _damping(whole: Tensor, rotation: Tensor, free: int, share: float) -> Tensor:
+    """What is added to the normal matrices (B, 3 T + C, 3 T + C): `share` of their diagonal, against changes of the *turns* from
+    frame to frame and not of the frames' rotations. A clip of many frames would else hardly turn as a whole: what little a
+    slow mode of a chain of T frames costs, pi^2 / T^2 of the diagonal, must not be less than its damping."""
+    frames = rotation.shape[1]
+    size = torch.diagonal(whole, dim1=1, dim2=2)
+    weight = share * size[:, :-free].unflatten(1, (frames, 3)).unfold(1, 2, 1).mean(-1)[..., None]  # [B, T - 1, 3, 1]
+    steps = rotation[:, 1:] @ rotation[:, :-1].mT
+    moved = weight * steps
+    blocks = whole.new_zeros(len(whole), frames, 3, frames, 3)
+    index = torch.arange(frames - 1)
+    # advanced indices on both sides of a slice come first: [T - 1, B, 3, 3]
+    blocks[:, index + 1, :, index + 1] += torch.diag_embed(weight[..., 0]).transpose(0, 1)
+    blocks[:, index, :, index] += (steps.mT @ moved).transpose(0, 1)
+    blocks[:, index + 1, :, index] -= moved.transpose(0, 1)
+    blocks[:, index, :, index + 1] -= moved.mT.transpose(0, 1)
+    damp = torch.nn.functional.pad(blocks.flatten(3).flatten(1, 2), (0, free, 0, free))
+    rest = torch.full_like(size, 1e-3)
+    rest[:, -free:] += share * size[:, -free:]
+    return damp + torch.diag_embed(rest)
 
 
 def _steadiness(rotation: Tensor, free: int) -> tuple[Tensor, Tensor]:

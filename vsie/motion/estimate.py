@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vsie import components
+from vsie import components, pose
 from vsie.data import image_sequence
 from vsie.data.decode import VideoError, open_clip
 from vsie.data.manifest import COLUMNS, SPLITS, Manifest, load
@@ -29,11 +29,13 @@ from vsie.files import atomic_path, write_text
 from vsie.motion.egomotion.base import Egomotion, Motion, Observation, believe, motionless
 from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
-from vsie.motion.foreground import cuts
+from vsie.motion.pace import Frames, at_its_pace
+from vsie.motion.stretches import Stretch, stretches
 
-FRAMES = 512  # in memory at a time: 4 MB each at 256 x 340 pixels
+FRAMES = 512  # that are solved at a time: 4 MB each at 256 x 340 pixels
+LONGEST = 96  # that are solved together: a frame takes the longer the more there are, and things are to move at one pace
 PIECE = 128  # frames that are decoded at a time
-VERSION = 4  # of the archives; a change of the estimators' results raises it
+VERSION = 5  # of the archives; a change of the estimators' results raises it
 USES = ("intrinsics", "depth", "mask")
 FLOOR = 0.035  # radians: added to the size of a turn, below it nothing can be told
 
@@ -58,28 +60,104 @@ def clip_motion(
         known: For each what else is known, of `USES`: see `Observation`.
 
     Returns:
-        For each clip: object_in_camera (T, 4, 4), the delta from the first frame of the segment; segment (T,) int64, a
-        number for each stretch between cuts; confidence (T - 1,), 0 across a cut; covariance (T - 1, 3, 3); and as text scale,
-        estimator, note.
+        For each clip what `ClipMotion.joined` says.
     """
-    known = known or [{}] * len(clips)
-    segments, motions, observations, places = [], [], [], []
-    for frames, facts in zip(clips, known, strict=True):
-        edges = [0, *(np.flatnonzero(cuts(frames)) + 1).tolist(), len(frames)]
-        spans = list(zip(edges[:-1], edges[1:], strict=True))
-        segments.append(spans)
-        for start, stop in spans:
-            if stop - start > 1:
-                part = {name: value if name == "intrinsics" else value[start:stop] for name, value in facts.items()}
-                observation = Observation(frames[start:stop], neighbours(flow, frames[start:stop]), **part)
-                motions.append(motionless(observation, "none"))
-                if lasts(observation):
-                    observations.append(observation)
-                    places.append(len(motions) - 1)
-    for place, motion in zip(places, egomotion(observations), strict=True):
-        motions[place] = motion
-    told = iter(motions)
-    return [_joined(len(frames), spans, told) for frames, spans in zip(clips, segments, strict=True)]
+    solver, motions = Solver(flow, egomotion), [ClipMotion() for _ in clips]
+    for motion, frames, facts in zip(motions, clips, known or [{}] * len(clips), strict=True):
+        for stretch in stretches([frames], len(frames), LONGEST):
+            solver.add(motion, stretch, _part(facts, stretch))
+    solver.solve()
+    return [motion.joined() for motion in motions]
+
+
+class ClipMotion:
+    """The motion of a clip, stretch by stretch."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[int, int, bool]] = []  # first frame, the one after the last, whether it goes on
+        self.motions: dict[int, Motion] = {}  # by the number of the span; of a single frame there is none
+
+    @property
+    def solved(self) -> bool:
+        """Whether nothing is waited for."""
+        return len(self.motions) == sum(stop - start > 1 for start, stop, _ in self.spans)
+
+    def joined(self) -> dict[str, np.ndarray]:
+        """All of it.
+
+        Returns:
+            object_in_camera (T, 4, 4), the delta from the first frame of the segment; segment (T,) int64, a number for each
+            part between cuts; confidence (T - 1,), 0 across a cut; covariance (T - 1, 3, 3); and as text scale, estimator, note.
+        """
+        frames = self.spans[-1][1]
+        poses = np.tile(np.eye(4), (frames, 1, 1))
+        confidence = np.zeros(frames - 1)
+        covariance = np.tile(np.eye(3) * np.pi**2, (frames - 1, 1, 1))
+        segment = np.zeros(frames, np.int64)
+        number = -1
+        for place, (start, stop, goes_on) in enumerate(self.spans):
+            number += not goes_on
+            segment[start:stop] = number
+            if place in self.motions:
+                motion = self.motions[place]
+                poses[start:stop] = motion.poses.numpy() @ poses[start]  # the identity after a cut
+                confidence[start : stop - 1] = motion.confidence.numpy()
+                covariance[start : stop - 1] = motion.covariance.numpy()
+        told = [self.motions[place] for place in sorted(self.motions)]
+        text = {name: "; ".join(dict.fromkeys(str(getattr(m, name)) for m in told if getattr(m, name)))
+                for name in ("scale", "estimator", "note")}  # fmt: skip
+        return {"object_in_camera": poses, "segment": segment, "confidence": confidence, "covariance": covariance} | {
+            name: np.array(value) for name, value in text.items()
+        }
+
+
+class Solver:
+    """Motion of stretches of any clips, no more than `FRAMES` frames at a time.
+
+    Args:
+        flow: Estimator of flow.
+        egomotion: Estimator of motion.
+        batch: Stretches at a time.
+    """
+
+    def __init__(self, flow: Flow, egomotion: Egomotion, batch: int = 16) -> None:
+        self.flow, self.egomotion, self.batch = flow, egomotion, batch
+        self.waiting: list[tuple[ClipMotion, int, Frames]] = []
+
+    def add(self, clip: ClipMotion, stretch: Stretch, facts: Mapping[str, np.ndarray]) -> None:
+        """The next stretch of a clip, with what else is known of its frames; it is solved sooner or later."""
+        clip.spans.append((stretch.first, stretch.first + len(stretch.frames), stretch.goes_on))
+        if len(stretch.frames) < 2:
+            return
+        if self.waiting and sum(len(other.frames) for *_, other in self.waiting) + len(stretch.frames) > FRAMES:
+            self.solve()
+        self.waiting.append((clip, len(clip.spans) - 1, Frames(stretch.frames, facts)))
+        if len(self.waiting) == self.batch:
+            self.solve()
+
+    def forget(self, clip: ClipMotion) -> None:
+        """Leave out what is waiting of a clip."""
+        self.waiting = [item for item in self.waiting if item[0] is not clip]
+
+    def solve(self) -> None:
+        """All that is waiting."""
+        motions = at_its_pace(self.estimate, [frames for *_, frames in self.waiting])
+        for (clip, place, _), motion in zip(self.waiting, motions, strict=True):
+            clip.motions[place] = motion
+        self.waiting = []
+
+    def estimate(self, clips: Sequence[Frames]) -> list[Motion]:
+        """The motion of clips as they are, by all of their frames."""
+        seen = [Observation(clip.frames, neighbours(self.flow, clip.frames), **clip.facts) for clip in clips]
+        moving = [lasts(clip) for clip in seen]
+        found = iter(self.egomotion([clip for clip, moves in zip(seen, moving, strict=True) if moves]))
+        return [next(found) if moves else motionless(clip, "none") for clip, moves in zip(seen, moving, strict=True)]
+
+
+def _part(facts: Mapping[str, np.ndarray], stretch: Stretch) -> dict[str, np.ndarray]:
+    """What is known of the frames of a stretch."""
+    frames = slice(stretch.first, stretch.first + len(stretch.frames))
+    return {name: value if name == "intrinsics" else value[frames] for name, value in facts.items()}
 
 
 def lasts(clip: Observation, *, least: float = 0.3, area: float = 2e-3) -> bool:
@@ -103,28 +181,6 @@ def lasts(clip: Observation, *, least: float = 0.3, area: float = 2e-3) -> bool:
     return bool((lasting & seen[1:] & seen[:-1]).float().mean() > area)
 
 
-def _joined(frames: int, spans: list[tuple[int, int]], motions) -> dict[str, np.ndarray]:
-    """One clip from the motions of its segments."""
-    poses = np.tile(np.eye(4), (frames, 1, 1))
-    confidence = np.zeros(max(frames - 1, 0))
-    covariance = np.tile(np.eye(3) * np.pi**2, (max(frames - 1, 0), 1, 1))
-    segment = np.zeros(frames, np.int64)
-    told: list[Motion] = []
-    for number, (start, stop) in enumerate(spans):
-        segment[start:stop] = number
-        if stop - start > 1:
-            motion = next(motions)
-            poses[start:stop] = motion.poses.numpy()
-            confidence[start : stop - 1] = motion.confidence.numpy()
-            covariance[start : stop - 1] = motion.covariance.numpy()
-            told.append(motion)
-    text = {name: "; ".join(dict.fromkeys(str(getattr(m, name)) for m in told if getattr(m, name)))
-            for name in ("scale", "estimator", "note")}  # fmt: skip
-    return {"object_in_camera": poses, "segment": segment, "confidence": confidence, "covariance": covariance} | {
-        name: np.array(value) for name, value in text.items()
-    }
-
-
 def known_pairs(confidence: Tensor, segment: Tensor, covariance: Tensor, poses: Tensor) -> Tensor:
     """Trust (..., T, T) in the deltas between all frames of a clip: 0 across a cut, 1 from a frame to itself.
 
@@ -137,8 +193,6 @@ def known_pairs(confidence: Tensor, segment: Tensor, covariance: Tensor, poses: 
         covariance: (..., T - 1, 3, 3).
         poses: (..., T, 4, 4).
     """
-    from vsie import pose
-
     frames = segment.shape[-1]
     passed = torch.nn.functional.pad(covariance.flatten(-2).cumsum(-2), (0, 0, 1, 0)).unflatten(-1, (3, 3))
     between = (passed[..., None, :, :, :] - passed[..., :, None, :, :]).abs()
@@ -236,7 +290,7 @@ def estimate_manifest(
         egomotion: Options of the motion's estimator.
         size: Frames with a longer shorter side are reduced to it.
         uses: What may be taken of the clips' own archives, of `USES`.
-        batch: Clips at a time, and no more frames than `FRAMES` where a clip alone has not more.
+        batch: Stretches at a time (a short clip without a cut is one), and no more frames than `FRAMES`.
         shard: (i, n): only the i-th of n parts, i from 0.
         allowed_skips: Share of unreadable videos above which the run stops.
         overwrite: Replace what other settings made.
@@ -259,41 +313,37 @@ def estimate_manifest(
     estimators, text = build(flow, egomotion), settings(flow, egomotion, size, uses)
     part, parts = shard
     rows = list(range(part * len(table) // parts, (part + 1) * len(table) // parts))
-    needs_depth = getattr(estimators[1], "NEEDS_DEPTH", False)
+    needing_depth = estimators[1].NEEDS_DEPTH and str(egomotion["name"])
     todo = rows if overwrite else [row for row in rows if stale(archive(out, table, row), text, table.video(row))]
     skipped = Skipped(rows=len(table), population=len(rows), share=allowed_skips, file=out / "skipped.csv")
     bar = tqdm(total=len(rows), initial=len(rows) - len(todo), desc="motion", unit="clip", disable=not progress)
+    solver, unwritten = Solver(*estimators, batch), []
+
+    def write() -> None:
+        for clip, row, times in [item for item in unwritten if item[0].solved]:
+            with atomic_path(archive(out, table, row)) as temporary:
+                source = np.array(source_of(table.video(row)))
+                np.savez(temporary, times=times, settings=np.array(text), source=source, **clip.joined())
+            bar.update()
+        unwritten[:] = [item for item in unwritten if not item[0].solved]
+
     with bar:
-        read: list[tuple[int, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
-
-        def solve() -> None:
-            clips, facts = [frames for _, frames, _, _ in read], [known for *_, known in read]
-            for (row, _, when, _), found in zip(read, clip_motion(*estimators, clips, facts), strict=True):
-                with atomic_path(archive(out, table, row)) as temporary:
-                    np.savez(
-                        temporary, times=when, settings=np.array(text), source=np.array(source_of(table.video(row))), **found
-                    )
-            bar.update(len(read))
-            read.clear()
-
         for row in todo:
+            clip = ClipMotion()
             try:
-                clip = _read(table, row, size, uses)
+                with open_clip(table.video(row)) as video:
+                    times = np.asarray(video.times, np.float64)
+                    for stretch, facts in _read(table, row, video, size, uses, needing_depth):
+                        solver.add(clip, stretch, facts)
             except VideoError as error:
+                solver.forget(clip)
                 skipped.add(row, table.video(row), str(error))
                 bar.update()
                 continue
-            if needs_depth and "depth" not in clip[2]:
-                where = table.pose_file(row) or f"{table.file}: row {row} ({table.path[row]}), which has no pose file"
-                raise ValueError(f"{where}: no field 'depth' that may be used (uses=[{','.join(uses)}]), and egomotion="
-                                 f"{egomotion['name']} needs it")  # fmt: skip
-            if read and sum(len(frames) for _, frames, *_ in read) + len(clip[0]) > FRAMES:
-                solve()
-            read.append((row, *clip))
-            if len(read) == batch:
-                solve()
-        if read:
-            solve()
+            unwritten.append((clip, row, times))
+            write()
+        solver.solve()
+        write()
     lost = _lost(skipped, table)
     if listed and all(_holds(archive(out, table, row), text) for row in range(len(table)) if row not in lost):
         _write_manifest(out, table, text, lost)
@@ -318,22 +368,40 @@ def _lost(skipped: Skipped, table: Manifest) -> set[int]:
     return {row for row in range(len(table)) if str(table.video(row)) in names}
 
 
-def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Frames, times, and what else may be used, at the working size."""
+def _read(
+    table: Manifest, row: int, video, size: int, uses: Sequence[str], needing_depth: str | bool
+) -> Iterator[tuple[Stretch, dict[str, np.ndarray]]]:
+    """Stretches of an open video at the working size, each with what else may be used of its frames."""
     import cv2
 
-    pieces = []
-    with open_clip(table.video(row)) as video:
-        times = np.asarray(video.times, np.float64)
-        for numbers in np.split(np.arange(len(times)), range(PIECE, len(times), PIECE)):  # at full size never all at once
+    frames, facts, shape = len(video.times), None, None
+
+    def pieces() -> Iterator[np.ndarray]:
+        nonlocal facts, shape
+        for numbers in np.split(np.arange(frames), range(PIECE, frames, PIECE)):  # at full size never all at once
             piece = video.read(numbers)
-            height, width = piece.shape[1:3]
-            scale = min(1.0, size / min(height, width))
-            shape = (round(width * scale), round(height * scale))
-            if scale < 1:
-                piece = np.stack([cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in piece])
-            pieces.append(piece)
-    frames = np.concatenate(pieces)
+            if facts is None:
+                height, width = piece.shape[1:3]
+                scale = min(1.0, size / min(height, width))
+                shape = (round(width * scale), round(height * scale)) if scale < 1 else None
+                facts = _facts(table, row, (frames, height, width), shape, uses, needing_depth)
+            yield piece if shape is None else np.stack([cv2.resize(f, shape, interpolation=cv2.INTER_AREA) for f in piece])
+
+    for stretch in stretches(pieces(), frames, LONGEST):
+        part = _part(facts, stretch)
+        for name in part.keys() & {"depth", "mask"}:
+            if shape is not None:
+                values = part[name].astype(np.float32)
+                part[name] = np.stack([cv2.resize(image, shape, interpolation=cv2.INTER_NEAREST) for image in values])
+            part[name] = part[name].astype(bool) if name == "mask" else part[name]
+        yield stretch, part
+
+
+def _facts(
+    table: Manifest, row: int, whole: tuple[int, int, int], shape: tuple[int, int] | None, uses: Sequence[str],
+    needing_depth: str | bool,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """What else is known of a clip of (T, H, W) frames, as its archive has it; intrinsics are those of the working size."""
     file, facts = table.pose_file(row), {}
     if file is not None and uses:
         try:
@@ -342,18 +410,18 @@ def _read(table: Manifest, row: int, size: int, uses: Sequence[str]) -> tuple[np
         except Exception as error:  # zip, header and CRC errors come as half a dozen types
             raise ValueError(f"{file}: cannot be read as .npz ({error})") from None
     for name, found in facts.items():
-        expected = (3, 3) if name == "intrinsics" else (len(frames), height, width)
+        expected = (3, 3) if name == "intrinsics" else whole
         if found.shape != expected:
             raise ValueError(f"{file}: {name} has shape {found.shape}, expected {expected} as {table.video(row)}")
+    if needing_depth and "depth" not in facts:
+        where = file or f"{table.file}: row {row} ({table.path[row]}), which has no pose file"
+        raise ValueError(f"{where}: no field 'depth' that may be used (uses=[{','.join(uses)}]), and egomotion={needing_depth} "
+                         "needs it")  # fmt: skip
     if "intrinsics" in facts:
+        _, height, width = whole
+        shape = shape or (width, height)
         facts["intrinsics"] = np.diag([shape[0] / width, shape[1] / height, 1.0]) @ facts["intrinsics"]
-    for name in ("depth", "mask"):
-        if name in facts and scale < 1:
-            values = facts[name].astype(np.float32)
-            facts[name] = np.stack([cv2.resize(image, shape, interpolation=cv2.INTER_NEAREST) for image in values])
-    if "mask" in facts:
-        facts["mask"] = facts["mask"].astype(bool)
-    return frames, times, facts
+    return facts
 
 
 def _write_manifest(out: Path, table: Manifest, text: str, lost: set[int]) -> None:

@@ -1,4 +1,4 @@
-"""What moves against the background, where texture tells of motion, and where the clip was cut."""
+"""What moves against the background, and where texture tells of motion."""
 
 from __future__ import annotations
 
@@ -148,27 +148,3 @@ def foreground(fields: Fields, factor: Tensor) -> Tensor:
             filled = smaller if smaller.sum() > 0.4 * filled.sum() else filled  # thin things stay what they are
         masks.append(filled)
     return torch.from_numpy(np.stack(masks)).bool()
-
-
-def cuts(frames: np.ndarray, *, threshold: float = 4.0, least: float = 12.0) -> np.ndarray:
-    """Between which frames the picture changes as a whole, bool (T - 1,): a cut, over which no motion goes.
-
-    The mean absolute difference of small (32 px, blurred) pictures is compared with its median over the eight steps around:
-    a cut is `threshold` times that and at least `least` grey levels; and a difference of 5 `least` is one by itself.
-
-    Args:
-        frames: (T, H, W, 3) uint8.
-        threshold: Times the neighbours' median.
-        least: Grey levels.
-    """
-    import cv2
-
-    if len(frames) < 2:
-        return np.zeros(0, bool)
-    small = np.stack([cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in frames]).astype(np.float32)
-    change = np.abs(small[1:] - small[:-1]).mean((1, 2, 3))
-    found = change > 5 * least
-    for step, value in enumerate(change):
-        around = np.delete(change[max(0, step - 4) : step + 5], min(step, 4))
-        found[step] |= value > least and len(around) > 0 and value > threshold * max(float(np.median(around)), 1e-6)
-    return found
