@@ -335,11 +335,14 @@ def estimate_manifest(
                     times = np.asarray(video.times, np.float64)
                     for stretch, facts in _read(table, row, video, size, uses, needing_depth):
                         solver.add(clip, stretch, facts)
+                        if len(times) > FRAMES:  # one clip may take minutes
+                            bar.set_postfix_str(f"frame {clip.spans[-1][1]} of {len(times)}")
             except VideoError as error:
                 solver.forget(clip)
                 skipped.add(row, table.video(row), str(error))
                 bar.update()
                 continue
+            bar.set_postfix_str("")
             unwritten.append((clip, row, times))
             write()
         solver.solve()
