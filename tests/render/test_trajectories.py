@@ -76,6 +76,13 @@ def test_tumble_starts_in_the_euler_range_and_turns_about_one_axis_anywhere():
     np.testing.assert_allclose(axes.T @ axes / len(axes), np.eye(3) / 3, atol=0.08)
 
 
+def test_a_slow_camera_nods_slowly():
+    """Ten times slower than the slowest of the default: the same nod, ten times longer."""
+    quick, slow = (trajectories.sample("orbit", frames, np.random.default_rng(5), speed=(speed, speed)).viewpoints
+                   for frames, speed in ((16, trajectories.SPEED[0]), (151, trajectories.SPEED[0] / 10)))  # fmt: skip
+    np.testing.assert_allclose(slow[::10], quick, atol=1e-9)
+
+
 def test_orbit_keeps_the_object_centred_and_the_camera_above_the_floor():
     for seed in SEEDS:
         trajectory = draw("orbit", seed=seed)

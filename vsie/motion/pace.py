@@ -5,8 +5,8 @@ frames a second most things move by less than a pixel a frame, and what is estim
 there are. How far things move in the picture does not tell how far they turn (a thin thing that turns fast has less flow than
 the noise on a wide one that turns slowly); the estimator's own confidence does. Error over 9 frames as a share of the motion, 91
 frames of 96 px at 0.7 to 1.3 degrees a frame, from every frame and at the pace that is chosen: 5 turntables 1.6 to 2.9 and
-.04 to .22, 5 orbits .3 to 2.6 and .1 to .75 (the worst without confidence). Of 40 clips at 8 to 22 degrees a frame 32 keep every
-frame.
+.04 to .22, 5 orbits that nod as quickly as fast ones .3 to 2.6 and .1 to .75 (the worst without confidence). Of 40 clips at
+8 to 22 degrees a frame 32 keep every frame.
 """
 
 from __future__ import annotations

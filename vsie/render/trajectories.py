@@ -137,12 +137,13 @@ def _orbit(steps: np.ndarray, rng: np.random.Generator, speed: tuple[float, floa
     """Azimuth and elevation (T, 2) of a camera that goes round at a constant azimuthal speed, nodding slowly.
 
     The elevation is a sine around a middle height, with an amplitude that stays inside `ELEVATION` and between a
-    quarter of and one whole period per 16 frames: smooth, never out of range, and independent of the clip's length.
+    quarter of and one whole period per 16 frames: smooth, never out of range, and independent of the clip's length. A camera
+    that is slower than all of `SPEED` nods the slower too.
     """
     azimuth = rng.uniform(0, 2 * math.pi) + _signed_speed(rng, speed) * steps
     low, high = ELEVATION
     middle = rng.uniform(low, high)
     amplitude = rng.uniform(0, min(middle - low, high - middle))
-    nod = rng.uniform(0.25, 1.0) * 2 * math.pi / 16
+    nod = rng.uniform(0.25, 1.0) * 2 * math.pi / 16 * min(1.0, speed[1] / SPEED[0])
     elevation = middle + amplitude * np.sin(nod * steps + rng.uniform(0, 2 * math.pi))
     return np.stack([azimuth, elevation], -1)
