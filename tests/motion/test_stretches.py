@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.motion.scenes import SIZE, moved, similarity, texture
-from vsie.motion.stretches import cut_steps, cuts, stretches
+from vsie.motion.stretches import AROUND, cut_steps, cuts, stretches
 
 
 def test_cuts_are_found_and_motion_is_none():
@@ -35,11 +35,13 @@ def test_every_step_that_is_no_cut_is_in_one_stretch(piece, longest):
     scenes = (1, 2, 9, 40, 10, 11, 1, 17, 5)
     levels = np.repeat(np.arange(len(scenes)) * 97 % 256, scenes)
     frames = np.broadcast_to(levels[:, None, None, None], (len(levels), 4, 4, 3)).astype(np.uint8)
-    parts = list(stretches((frames[i : i + piece] for i in range(0, len(frames), piece)), len(frames), longest))
+    parts = list(stretches((frames[i : i + piece].copy() for i in range(0, len(frames), piece)), len(frames), longest))
     covered = np.zeros(len(frames) - 1, int)
     for before, part in zip([None, *parts], parts, strict=False):
         stop = part.first + len(part.frames)
         assert 1 <= len(part.frames) <= longest and (part.frames == frames[part.first : stop]).all()
+        held = part.frames if part.frames.base is None else part.frames.base  # what it keeps in memory
+        assert len(held) < 2 * longest + AROUND + 1 + piece
         covered[part.first : stop - 1] += 1
         end = 0 if before is None else before.first + len(before.frames)
         assert part.first == end - part.goes_on

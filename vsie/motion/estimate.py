@@ -29,7 +29,7 @@ from vsie.files import atomic_path, write_text
 from vsie.motion.egomotion.base import Egomotion, Motion, Observation, believe, motionless
 from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
-from vsie.motion.pace import Frames, at_its_pace
+from vsie.motion.pace import Frames, at_its_pace, facts_of
 from vsie.motion.stretches import Stretch, stretches
 
 FRAMES = 512  # that are solved at a time: 4 MB each at 256 x 340 pixels
@@ -65,7 +65,7 @@ def clip_motion(
     solver, motions = Solver(flow, egomotion), [ClipMotion() for _ in clips]
     for motion, frames, facts in zip(motions, clips, known or [{}] * len(clips), strict=True):
         for stretch in stretches([frames], len(frames), LONGEST):
-            solver.add(motion, stretch, _part(facts, stretch))
+            solver.add(motion, stretch, facts_of(facts, stretch.span))
     solver.solve()
     return [motion.joined() for motion in motions]
 
@@ -126,7 +126,7 @@ class Solver:
 
     def add(self, clip: ClipMotion, stretch: Stretch, facts: Mapping[str, np.ndarray]) -> None:
         """The next stretch of a clip, with what else is known of its frames; it is solved sooner or later."""
-        clip.spans.append((stretch.first, stretch.first + len(stretch.frames), stretch.goes_on))
+        clip.spans.append((stretch.span.start, stretch.span.stop, stretch.goes_on))
         if len(stretch.frames) < 2:
             return
         if self.waiting and sum(len(other.frames) for *_, other in self.waiting) + len(stretch.frames) > FRAMES:
@@ -152,12 +152,6 @@ class Solver:
         moving = [lasts(clip) for clip in seen]
         found = iter(self.egomotion([clip for clip, moves in zip(seen, moving, strict=True) if moves]))
         return [next(found) if moves else motionless(clip, "none") for clip, moves in zip(seen, moving, strict=True)]
-
-
-def _part(facts: Mapping[str, np.ndarray], stretch: Stretch) -> dict[str, np.ndarray]:
-    """What is known of the frames of a stretch."""
-    frames = slice(stretch.first, stretch.first + len(stretch.frames))
-    return {name: value if name == "intrinsics" else value[frames] for name, value in facts.items()}
 
 
 def lasts(clip: Observation, *, least: float = 0.3, area: float = 2e-3) -> bool:
@@ -391,7 +385,7 @@ def _read(
             yield piece if shape is None else np.stack([cv2.resize(f, shape, interpolation=cv2.INTER_AREA) for f in piece])
 
     for stretch in stretches(pieces(), frames, LONGEST):
-        part = _part(facts, stretch)
+        part = facts_of(facts, stretch.span)
         for name in part.keys() & {"depth", "mask"}:
             if shape is not None:
                 values = part[name].astype(np.float32)

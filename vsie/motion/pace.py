@@ -34,8 +34,12 @@ class Frames:
 
     def some(self, numbers: np.ndarray) -> Frames:
         """Those of the numbers (K,)."""
-        facts = {name: value if name == "intrinsics" else value[numbers] for name, value in self.facts.items()}
-        return Frames(self.frames[numbers], facts)
+        return Frames(self.frames[numbers], facts_of(self.facts, numbers))
+
+
+def facts_of(facts: Mapping[str, np.ndarray], frames: np.ndarray | slice) -> dict[str, np.ndarray]:
+    """What is known of some frames of a clip."""
+    return {name: value if name == "intrinsics" else value[frames] for name, value in facts.items()}
 
 
 def at_its_pace(estimate: Callable[[Sequence[Frames]], Sequence[Motion]], clips: Sequence[Frames]) -> list[Motion]:

@@ -25,6 +25,11 @@ class Stretch:
     frames: np.ndarray
     goes_on: bool
 
+    @property
+    def span(self) -> slice:
+        """The numbers of its frames."""
+        return slice(self.first, self.first + len(self.frames))
+
 
 def stretches(pieces: Iterable[np.ndarray], total: int, longest: int) -> Iterator[Stretch]:
     """The stretches of a video; every frame and every step that is no cut is in one of them.
