@@ -16,7 +16,9 @@ import torch
 import vsie
 from tests.data.conftest import moving_picture, write_video, yaw_poses
 from tests.test_config import run
-from vsie.features import covering, encode_clip
+from vsie.config import compose, to_plain
+from vsie.features import covering, encode_clip, untrained
+from vsie.model import build_method
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +260,8 @@ def test_a_run_is_judged_on_data_of_another_kind(kept, data, wanted, tmp_path):
         (tmp_path / file).write_bytes(b"")
     found = pipeline.judged_on(compose("train", [f"data={kept}", "data.root=a"]), str(tmp_path / data)).data
     assert (found.layout, bool(found.reader)) == wanted and found.root == str(tmp_path / data)
+    rendered = compose("train", [f"data={kept}", "data.render.size=48"])
+    assert pipeline.judged_on(rendered, str(tmp_path / data)).data.size == (rendered.data.size or 48)  # as it was trained
 
 
 def test_steering_in_python_is_the_predictor(debug):
@@ -339,6 +343,16 @@ def test_a_full_disk_is_one_clear_error(tools, tmp_path):
         assert "Traceback" not in result.stderr
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_the_random_encoder_of_a_pretrained_run_is_random_and_needs_no_file():
+    config = to_plain(compose("train", ["encoder.backbone=resnet18", "encoder.weights=gone.pth", "encoder.dim=32"]))
+    torch.manual_seed(0)
+    first = untrained(config)
+    torch.manual_seed(0)
+    plain = build_method({**config, "encoder": {**config["encoder"], "weights": None}})
+    assert torch.equal(first.encoder.backbone.conv1.weight, plain.encoder.backbone.conv1.weight)
+    assert config["encoder"]["weights"] == "gone.pth"
 
 
 def test_covering_windows_hold_every_frame_once_where_they_can():

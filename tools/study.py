@@ -38,6 +38,7 @@ def with_lists(arguments: list[str]) -> list[str]:
         key, _, value = argument.partition("=")
         if key in ("take", "overrides") and value.startswith("[") and value.endswith("]"):
             entries = re.findall(r"""(?:"[^"]*"|'[^']*'|\[[^\]]*\]|[^,\["'])+""", value[1:-1])
+            entries = [entry.strip() for entry in entries if entry.strip()]
             inside = [entry if entry[0] in "\"'" else "'" + entry.replace("'", "\\'") + "'" for entry in entries]
             argument = f"{key}=[{','.join(inside)}]"
         quoted.append(argument)

@@ -23,7 +23,7 @@ def main(config: TrainConfig) -> float | None:
         run = train(config)
     except Interrupted as stopped:
         print(stopped)
-        return None
+        raise SystemExit(0) from None  # of a sweep, too: the runs that are left are started by the same command
     return measured(run, config.metric) if config.protocol else None
 
 

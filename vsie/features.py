@@ -86,12 +86,15 @@ def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:
         ValueError: Config and weights do not fit; what differs is named.
     """
     config = checkpoint.read_config(Path(run))
-    plain = {**config, "encoder": {**config["encoder"]}}
-    if plain["encoder"].get("weights"):
-        plain["encoder"]["weights"] = None  # the checkpoint has them: nothing is downloaded
-    method = build_method(plain)
+    method = untrained(config)
     checkpoint.load_weights(Path(run), method)
     return Model(method.to(device).eval(), config)
+
+
+def untrained(config: Mapping[str, Any]) -> Method:
+    """The method of a run's config with random weights, wherever the run had its first ones from: nothing is downloaded."""
+    encoder = {**config["encoder"]}
+    return build_method({**config, "encoder": encoder | ({"weights": None} if "weights" in encoder else {})})
 
 
 def covering(length: int, frames: int, widest: int | None = None) -> np.ndarray:

@@ -24,7 +24,6 @@ from vsie.evaluation.inputs import Live
 from vsie.feature_set import Features
 from vsie.features import Whole
 from vsie.schemas import DataConfig, TrainConfig
-from vsie.training.loop import best_precision
 
 FORMS = "torchvision/NETWORK, pytorchvideo/NETWORK, or a file of torch.export (FILE.pt2)"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -106,16 +105,15 @@ def judge_encoder(
               for key, split in (("train", "train"), ("test", test_split))}  # fmt: skip
     splits, cut = of_one_length(splits, config.data.spacing[1])
     window = together(encoder, frames, len(splits["test"][0]["frames"])), config.data.spacing[1]
-    precision = best_precision()[0]
     out = Path(out)
     method = Whole(encoder).to(device).eval()
-    with fitting(name):
-        found = pipeline.feature_set(out, method, splits, window, precision, "features")
+    with fitting(name):  # in float32, which is what a stranger's encoder was made for
+        found = pipeline.feature_set(out, method, splits, window, "32-true", "features")
     untrained = None
     if weights != RANDOM and not isinstance(encoder, Exported):
         torch.manual_seed(seed)
         initial = Whole(build(name, RANDOM)).to(device).eval()
-        untrained = pipeline.feature_set(out, initial, splits, window, precision, "random-init")
+        untrained = pipeline.feature_set(out, initial, splits, window, "32-true", "random-init")
     live = Live(encoder=method.cpu().encoder, train=splits["train"], test=splits["test"], window=window,
                 turns=pipeline.small_turns(config))  # fmt: skip
     notes = [*cut, f"{name}: no split and no predictor; its one part is all, and what needs more is left out"]

@@ -30,6 +30,7 @@ from vsie.data.manifest import Manifest
 from vsie.data.prepare import prepared
 from vsie.data.sampler import StepSampler
 from vsie.data.windows import WindowsDataset
+from vsie.encoders.base import step_times
 from vsie.evaluation import released, suite
 from vsie.evaluation.inputs import Live
 from vsie.extraction import weights_digest
@@ -39,7 +40,7 @@ from vsie.methods.base import Method
 from vsie.model import build_method
 from vsie.motion.estimated import EstimatedMotion
 from vsie.schemas import AugmentConfig, DataConfig, RenderedData, TrainConfig
-from vsie.training.loop import Trainer, best_precision
+from vsie.training.loop import Trainer, resolve_precision
 
 DRAWS = 1_000_000  # an epoch that training does not reach: other draws than its own
 DELTAS = 4096  # training deltas that conditioning is fitted on and inversion searches
@@ -122,17 +123,17 @@ def open_motion(config: TrainConfig, manifest: Manifest) -> EstimatedMotion | No
 
 
 def windows(
-    config: TrainConfig, manifest: Manifest, cache: Frames | None, run: Path | None, step_times,
+    config: TrainConfig, manifest: Manifest, cache: Frames | None, run: Path | None, stride: int,
     motion: EstimatedMotion | None = None,
 ) -> WindowsDataset:  # fmt: skip
-    """The training data set of a config."""
+    """The training data set of a config, for an encoder of that stride; loader processes are sent none of the encoder."""
     data = config.data
     if len(data.spacing) != 2:
         raise ValueError(f"data.spacing is {data.spacing}, expected [least, largest]")
     return WindowsDataset(
         manifest, "train", windows=data.windows, frames=data.frames, spacing=tuple(data.spacing), seed=config.seed,
-        step_times=step_times, cache=cache, size=None if cache else data.size, clips_per_item=data.clips_per_item,
-        motion=motion, noise=told.noise(config), shuffled=config.motion.shuffled,
+        step_times=functools.partial(step_times, stride=stride), cache=cache, size=None if cache else data.size,
+        clips_per_item=data.clips_per_item, motion=motion, noise=told.noise(config), shuffled=config.motion.shuffled,
         hues=config.conditioning.colour != "none",
         skipped=None if run is None else run / "skipped.csv", allowed_share=data.allowed_skips,
     )  # fmt: skip
@@ -212,6 +213,7 @@ def train(config: TrainConfig) -> Path:
     encoder = method.encoder
     if config.data.frames > 1 and config.data.frames % encoder.stride:
         raise ValueError(f"data.frames is {config.data.frames}, expected 1 or a multiple of encoder.stride {encoder.stride}")
+    method.check_views(config.data.windows, encoder.steps(config.data.frames))
     context(config, encoder.stride)  # refuses now what evaluation would refuse after training
     told.check(config, method)
     if method.conditioning.colour != "none" and (config.data.augment.hue or config.data.augment.gray_probability):
@@ -220,13 +222,12 @@ def train(config: TrainConfig) -> Path:
     with fabric.rank_zero_first(local=True):
         manifest, cache = open_data(config)
         motion = open_motion(config, manifest)
-    dataset = windows(config, manifest, cache, run, encoder.step_times, motion)
+    dataset = windows(config, manifest, cache, run, encoder.stride, motion)
     StepSampler(len(dataset), config.trainer.batch, end=1)  # refuses a batch larger than the data set
     if dataset.posed:
         method.conditioning.fit(*training_deltas(dataset))
     classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
-    steps = encoder.steps(config.data.frames)
-    method.check_data(posed=dataset.posed, classes=classes, windows=config.data.windows, steps=steps)
+    method.check_data(posed=dataset.posed, classes=classes)
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_text(run / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
@@ -236,10 +237,9 @@ def train(config: TrainConfig) -> Path:
         method, dataset, run=run, config=plain, seed=config.seed, classes=classes, workers=config.data.workers,
         augment=augment, resume=config.resume == "auto",
     )  # fmt: skip
-    fabric.barrier()
-    if fabric.is_global_zero and config.protocol:
-        evaluate(run, config=config, protocols=config.protocol, device=fabric.device)
-    fabric.barrier()
+    with fabric.rank_zero_first():  # the others wait for as long as it takes, where a barrier gives up after half an hour
+        if fabric.is_global_zero and config.protocol:
+            evaluate(run, config=config, protocols=config.protocol, device=fabric.device)
     return run
 
 
@@ -319,7 +319,7 @@ def evaluate(
         bench = dataclasses.replace(config.data.bench, ood=ood)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, bench=bench))
     manifest, cache = open_data(config)
-    precision = best_precision()[0]
+    precision = resolve_precision(config.trainer.precision, device)[0]
     test_split = "val" if manifest.holds("val") else "test"
     protocols = askable(protocols, manifest, test_split, config.motion.source == "estimated")
     if not protocols:
@@ -349,14 +349,14 @@ def evaluate(
         trained = feature_set(run, model.method, splits, window, precision, "features")
     if not compat:
         torch.manual_seed(config.seed)
-        initial = build_method({**model.config, "encoder": {**model.config["encoder"]}}).to(device)
+        initial = features.untrained(model.config).to(device)
         untrained = feature_set(run, initial, splits, window, precision, "random-init")
         del initial
     raw = None
     if "leakage" in protocols and features.Backbone.differs(model.encoder):
         raw = feature_set(run, features.Whole(features.Backbone(model.encoder)).eval(), splits, window, precision, "raw-backbone")
     method: Method = model.method.cpu()
-    dataset = windows(config, manifest, cache, None, method.encoder.step_times, motion)
+    dataset = windows(config, manifest, cache, None, method.encoder.stride, motion)
     deltas = geometry.delta(*training_deltas(dataset), method.frame)[..., :4] if dataset.posed else None
     if dataset.told and method.steers:
         deltas = told.without_errors(deltas)
@@ -387,6 +387,8 @@ def evaluate(
 def judged_on(config: TrainConfig, data: str) -> TrainConfig:
     """The config of a run with other data: a manifest, a folder in 3DIEBench's layout, or another of the run's own kind."""
     folder, change = Path(data), {"root": data}
+    if not config.data.root:
+        change["size"] = config.data.size or config.data.render.size  # what was rendered for the run had it of itself
     if (folder / "train_images.npy").is_file():
         change |= {"layout": "3diebench", "reader": {}}
     elif folder.is_file() or (folder / "manifest.csv").is_file():

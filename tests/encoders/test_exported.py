@@ -58,6 +58,22 @@ def test_clips_of_a_fixed_length_give_steps_and_a_still_is_held(tmp_path):
     assert torch.allclose(encoder(clip[:, :, :1]), means[:, :1], atol=1e-6)
 
 
+@pytest.mark.parametrize("frames", [1, 8, 12, 16, 24])
+def test_a_program_that_pools_over_any_length_is_given_spans(tmp_path, frames):
+    class Pooled(nn.Module):
+        def forward(self, clip):
+            return clip.mean((2, 3, 4))
+
+    auto = torch.export.Dim.AUTO
+    file = export(Pooled(), torch.rand(2, 3, 8, 8, 8), tmp_path / "pooled.pt2", ({0: auto, 2: auto},))
+    encoder = Exported(file=str(file)).eval()
+    assert (encoder.stride, encoder.frames) == (8, 8)
+    clip = torch.rand(2, 3, frames // 8 * 8 or 1, 8, 8)
+    latents = encoder(clip)
+    assert latents.shape == (2, encoder.steps(clip.shape[2]), 3)
+    assert torch.allclose(latents[:, 0], clip[:, :, :8].mean((2, 3, 4)), atol=1e-6)
+
+
 def test_what_is_no_encoder_is_refused(tmp_path):
     class Two(nn.Module):
         def forward(self, x):

@@ -24,7 +24,8 @@ def step(method, objects: int = 4):
 @pytest.mark.parametrize("name", METHODS)
 def test_two_steps_of_training_run_and_every_weight_has_a_gradient(name):
     method = build(name)
-    method.check_data(posed=True, classes=3, windows=2, steps=4)
+    method.check_views(2, 4)
+    method.check_data(posed=True, classes=3)
     optimiser = torch.optim.AdamW((p for p in method.parameters() if p.requires_grad), lr=1e-3)
     before = {key: value.clone() for key, value in method.encoder.named_parameters()}
     for number in (1, 2):
@@ -47,13 +48,23 @@ def test_two_steps_of_training_run_and_every_weight_has_a_gradient(name):
 def test_still_pairs_are_windows_of_one_frame(name):
     if name == "trajectory":
         with pytest.raises(ValueError, match="data.frames"):
-            build(name).check_data(posed=True, classes=3, windows=8, steps=1)
+            build(name).check_views(8, 1)
         return
     method = build(name)
-    method.check_data(posed=True, classes=3, windows=8, steps=1)
+    method.check_views(8, 1)
     clips = torch.rand(4, 8, 3, 1, 16, 16)
     outputs = method(clips, random_poses(4, 8, 1), *([torch.arange(4) % 3] if method.needs_labels else []))
     assert outputs.loss.isfinite()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_too_few_views_of_an_object_are_refused_before_training(name):
+    method = build(name)
+    with pytest.raises(ValueError, match="data.frames"):
+        method.check_views(1, 1)
+    if method.VIEWS > 2:
+        with pytest.raises(ValueError, match="at least 3 views of an object, found 2 windows of 1"):
+            method.check_views(2, 1)
 
 
 @pytest.mark.parametrize("name", METHODS)

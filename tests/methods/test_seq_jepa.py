@@ -98,11 +98,6 @@ def test_the_target_is_the_moving_average():
     assert all(p.grad is None for p in method.target_encoder.parameters())
 
 
-def test_one_view_is_no_sequence():
-    with pytest.raises(ValueError, match="at least 2 views"):
-        build("seq_jepa").check_data(posed=True, classes=0, windows=1, steps=1)
-
-
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_the_invariant_representation_of_views_is_the_aggregate_of_them_and_the_moves_between(count):
     method = build("seq_jepa", "method.context=3", "method.layers=2").eval()

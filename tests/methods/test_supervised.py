@@ -37,9 +37,9 @@ def test_a_batch_without_labels_is_no_error_and_costs_nothing():
 def test_what_the_data_lacks_is_told_before_training():
     method = build("supervised", "method.classes=3")
     with pytest.raises(ValueError, match="no labels"):
-        method.check_data(posed=True, classes=0, windows=2, steps=2)
+        method.check_data(posed=True, classes=0)
     with pytest.raises(ValueError, match="method.classes=9"):
-        method.check_data(posed=True, classes=9, windows=2, steps=2)
+        method.check_data(posed=True, classes=9)
     with pytest.raises(ValueError, match="supervised by known motion"):
         method.terms(torch.randn(3, 4, 32), None, torch.zeros(3, dtype=torch.long))
     assert method.direct_supervision

@@ -59,4 +59,4 @@ def test_it_brings_windows_that_are_long_enough_and_no_more_images():
     assert compose("train", ["method=trajectory", "data=tumble"]).data.frames == data.frames
     assert compose("train", ["method=trajectory", "data.frames=6"]).data.frames == 6
     with pytest.raises(ValueError, match="data.frames=4 or more"):
-        build("trajectory").check_data(posed=True, classes=3, windows=4, steps=2)
+        build("trajectory").check_views(4, 2)

@@ -206,7 +206,8 @@ def test_the_grids_compose_at_equal_images(name, tmp_path):
         assert data.windows * data.frames * trainer.batch == 512, cell.row  # images a step
         method = build_method(to_plain(cell.config))
         told.check(cell.config, method)
-        method.check_data(posed=True, classes=12, windows=data.windows, steps=method.encoder.steps(data.frames))
+        method.check_data(posed=True, classes=12)
+        method.check_views(data.windows, method.encoder.steps(data.frames))
     assert len({cell.config.trainer.images for cell in cells}) == 1
     assert set(grid.video) <= set(grid.rows) and (grid.subject is None or grid.subject in grid.rows)
 
@@ -255,6 +256,8 @@ def test_lists_of_overrides_need_no_quotes(tools):
     config = compose("study", with_lists(written[:3]))
     assert config.overrides == ["experiment=debug", "data.spacing=[1,2]", "a=b c", "d=e,f"]
     assert config.take == ["vsie=/x/vsie_*"] and config.seeds == [0, 1]
+    spaced = compose("study", with_lists(["overrides=[trainer.batch=32, data.windows=2]"]))
+    assert spaced.overrides == ["trainer.batch=32", "data.windows=2"]
     assert with_lists(written[3:]) == ["take=[]"] and with_lists(["out='a,b'"]) == ["out='a,b'"]
 
 

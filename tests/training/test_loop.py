@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from vsie import pipeline
 from vsie.config import compose
 from vsie.objectives import EquivarianceContrast
-from vsie.training.loop import Interrupted, Trainer, best_precision
+from vsie.training.loop import Interrupted, Trainer, resolve_precision
 
 TINY = [
     "encoder.widths=[8,16]", "encoder.depths=[1]", "encoder.dim=32", "method.projector_width=32", "data.frames=2",
@@ -95,17 +95,20 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(whole, clips, 
     assert [row["online/top1/all"] for row in log(tmp_path / "run")] == [row["online/top1/all"] for row in log(whole)]
 
 
-def test_sigterm_saves_and_exits_cleanly(whole, clips, tools, tmp_path):
-    arguments = overrides(clips, tmp_path / "run")
-    process = train_process(tools, [*arguments, "trainer.checkpoint_seconds=1000"])
-    while process.poll() is None and not (tmp_path / "run" / "log.csv").exists():
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1")], ids=["alone", "sweep"])
+def test_sigterm_saves_and_exits_cleanly(whole, clips, tools, tmp_path, sweep):
+    """Of a sweep, too: the next run is not started."""
+    run = tmp_path / "run0"
+    arguments = overrides(clips, tmp_path / "run${seed}")
+    process = train_process(tools, [*sweep, *arguments, "trainer.checkpoint_seconds=1000"])
+    while process.poll() is None and not (run / "log.csv").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
-    assert "stopped by SIGTERM at step" in output
+    assert "stopped by SIGTERM at step" in output and list(tmp_path.iterdir()) == [run]
     pipeline.train(compose("train", arguments))
-    assert_same_bits(weights(whole), weights(tmp_path / "run"))
+    assert_same_bits(weights(whole), weights(run))
 
 
 @pytest.mark.parametrize("what", ["method=byol", "method=supervised", "method.after=1"])
@@ -192,14 +195,75 @@ def test_a_folder_of_something_else_is_left_alone(clips, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "all my work"
 
 
-def test_precision_is_told_with_a_reason():
-    precision, reason = best_precision()
-    assert precision in ("bf16-mixed", "32-true") and reason
+def test_precision_is_told_with_a_reason(monkeypatch):
+    precision, reason = resolve_precision("auto", "cpu")
+    assert precision in ("bf16-mixed", "32-true") and "CPU" in reason
+    assert resolve_precision("32-true", "cpu") == ("32-true", "as asked for")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert resolve_precision("auto", "cuda") == ("bf16-mixed", "the GPU has bfloat16")
+    assert resolve_precision("auto", "cpu") == (precision, reason)  # of the device that is used, not of one that is there
+
+
+def test_what_a_method_draws_tells_nothing_of_the_colours(clips, tmp_path, monkeypatch):
+    """With windows of one frame SIE's matching and the brightness of views were the same random numbers."""
+    from vsie.data import augment
+    from vsie.methods.sie import SIE
+
+    brighter, drawn, own = [], [], SIE.draw_pairs
+
+    def draws(rows, count, seed, share, draw=augment._draws):
+        drawn.append(draw(rows, count, seed, share))
+        return drawn[-1]
+
+    def matched(self, latents):
+        source, target = own(self, latents)
+        brightness = drawn[-1][0].view(latents.shape[:2])
+        brighter.append((brightness.gather(1, source) < brightness.gather(1, target)).float().mean().item())
+        return source, target
+
+    monkeypatch.setattr(augment, "_draws", draws)
+    monkeypatch.setattr(SIE, "draw_pairs", matched)
+    more = ["method=sie", "data/augment=colour", "data.windows=8", "data.frames=1", "trainer.images=640"]
+    pipeline.train(compose("train", overrides(clips, tmp_path / "run", *more)))
+    assert len(brighter) == 10 and sum(brighter) / 10 == pytest.approx(0.5, abs=0.15)
+
+
+def test_objects_without_a_label_are_trained_on(tmp_path, clips):
+    """The online probe learns from those that have one."""
+    with clips.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        row |= {"path": str(clips.parent / row["path"]), "poses": str(clips.parent / row["poses"])}
+        row["label"] = "" if row["object"] == rows[0]["object"] else row["label"]
+    with (tmp_path / "manifest.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    pipeline.train(compose("train", overrides(tmp_path / "manifest.csv", tmp_path / "run")))
+    assert 0 <= float(log(tmp_path / "run")[-1]["online/top1/all"]) <= 1
+
+
+def test_loader_processes_are_sent_no_network(clips):
+    import pickle
+
+    config = compose("train", overrides(clips, "unused"))
+    manifest, frames = pipeline.open_data(config)
+    dataset = pipeline.windows(config, manifest, frames, None, 1)
+    modules = []
+
+    class Watching(pickle.Pickler):
+        def reducer_override(self, value):
+            modules.extend([value] if isinstance(value, torch.nn.Module) else [])
+            return NotImplemented
+
+    Watching(open(os.devnull, "wb")).dump(dataset)
+    assert not modules and torch.equal(dataset.step_times(torch.arange(4.0)), torch.arange(4.0))
 
 
 @pytest.mark.parametrize("option, message", [
     ("trainer.batch=7", "accumulate|batch 7 cannot be shared"), ("trainer.schedule=linear", "expected cosine or constant"),
-    ("trainer.precision=16", "expected auto, 32-true or bf16-mixed"), ("resume=maybe", "expected auto or never"),
+    ("trainer.precision=16", "expected one of auto, 32-true, bf16-mixed"), ("resume=maybe", "expected auto or never"),
 ])  # fmt: skip
 def test_bad_options_are_named(clips, tmp_path, option, message):
     more = ["trainer.accumulate=2"] if "batch" in option else []

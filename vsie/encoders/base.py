@@ -34,13 +34,18 @@ class Encoder(nn.Module):
         return max(1, frames // self.stride)
 
     def step_times(self, times: Tensor) -> Tensor:
-        """The instant (..., S) of each step, in the unit of `times` (..., T): the mean over the frames it stands for."""
-        frames = times.shape[-1]
-        if frames == 1 or self.stride == 1:
-            return times
-        if frames % self.stride:
-            raise ValueError(f"clips of {frames} frames cannot be cut into steps of {self.stride} frames (encoder.stride)")
-        return times.unflatten(-1, (-1, self.stride)).mean(-1)
+        """See `step_times`."""
+        return step_times(times, self.stride)
+
+
+def step_times(times: Tensor, stride: int) -> Tensor:
+    """The instant (..., S) of each step, in the unit of `times` (..., T): the mean over the `stride` frames it stands for."""
+    frames = times.shape[-1]
+    if frames == 1 or stride == 1:
+        return times
+    if frames % stride:
+        raise ValueError(f"clips of {frames} frames cannot be cut into steps of {stride} frames (encoder.stride)")
+    return times.unflatten(-1, (-1, stride)).mean(-1)
 
 
 def standardise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class Exported(Encoder):
 
     It gives (B, D); of images also tokens (B, N, D) or feature maps (B, D, h, w), which are averaged; of clips also steps
     (B, S, D) or maps (B, D, S, h, w). Sizes that were exported as fixed are kept to: batches are filled up, a still (or the
-    end of a clip) is held for as many frames as the program takes. It runs on the CPU.
+    end of a clip) is held for as many frames as the program takes. One that gives no more steps for more frames is given 8 at a
+    time. It runs on the CPU.
 
     Args:
         file: The `.pt2`.
@@ -65,6 +66,10 @@ class Exported(Encoder):
         trial = [self.batch or 2, 3, *([self.frames or FRAMES] if self.clips else []), *(side or SIDE for side in self.size)]
         with torch.no_grad():
             output = self._run(torch.zeros(trial))
+            if self.clips and not self.frames:
+                longer = self._run(torch.zeros(*trial[:2], 2 * FRAMES, *trial[3:]))
+                if longer.shape[1] != 2 * output.shape[1]:
+                    self.frames = FRAMES  # no more steps for more frames: clips are cut into spans
         self.dim, self.stride = output.shape[-1], trial[2] // output.shape[1] if self.clips else 1
         if self.clips and trial[2] % output.shape[1]:
             raise ValueError(f"{file} gives {output.shape[1]} steps for {trial[2]} frames, expected a number that divides them")

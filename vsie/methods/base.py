@@ -78,6 +78,7 @@ class Method(nn.Module):
 
     TERMS: tuple[str, ...] = ()
     NEEDS_PREDICTOR = True
+    VIEWS = 2  # of an object, the least that the terms are of
     PROJECTORS = "parts"  # one for each part; ``invariant``: for that alone; ``whole``: one, `projector`, for all; ``none``
     direct_supervision = False  # whether a pose or a label is a target: never in one column, unmarked, with those that are not
     needs_labels = False  # then `terms` is given the labels too
@@ -126,14 +127,26 @@ class Method(nn.Module):
             return options["projector_width"]
         return encoder.dim - round(encoder.dim * options["invariant_share"]) if cls.part == "equi" else encoder.dim
 
-    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
+    def check_views(self, windows: int, steps: int) -> None:
+        """Refuse items of too few views for the method, before any data is opened.
+
+        Args:
+            windows: Windows per object.
+            steps: Steps per window.
+
+        Raises:
+            ValueError: It says which options give more.
+        """
+        if windows * steps < self.VIEWS:
+            raise ValueError(f"{type(self).__name__.lower()} needs at least {self.VIEWS} views of an object, found {windows} "
+                             f"windows of {steps}: more of data.windows or data.frames")  # fmt: skip
+
+    def check_data(self, *, posed: bool, classes: int) -> None:
         """Refuse data that the method cannot be trained on, before training starts.
 
         Args:
             posed: Whether the training data has poses.
             classes: Number of classes, 0 without labels.
-            windows: Windows per object.
-            steps: Steps per window.
 
         Raises:
             ValueError: It says what is missing.

@@ -56,10 +56,10 @@ class EquiMod(Method):
         predicted = self.predict(equivariant, poses)
         if self.form == "simclr":
             return {"identity": self.identity(invariant), "equivariance": self.contrast(predicted, equivariant, trust)}
-        variance, covariance = self.anti_collapse(invariant, equivariant)
+        first, second = self.anti_collapse(invariant), self.anti_collapse(equivariant)  # each space by itself
         return {
             "invariance": self.invariance(invariant), "equivariance_error": self.error(predicted, equivariant, trust),
-            "variance": variance, "covariance": covariance,
+            "variance": first[0] + second[0], "covariance": first[1] + second[1],
         }  # fmt: skip
 
     def embed(self, latents: Tensor) -> Tensor:

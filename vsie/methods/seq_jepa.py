@@ -81,10 +81,6 @@ class SeqJEPA(Method):
     def predictor_width(cls, encoder: Encoder, options: Mapping[str, object]) -> int:
         return encoder.dim
 
-    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
-        if windows * steps < 2:
-            raise ValueError("seq_jepa needs at least 2 views of an object: data.windows or data.frames above 1")
-
     def forward(self, clips: Tensor, poses: Tensor | None, labels: Tensor | None = None, trust: Tensor | None = None) -> Outputs:
         poses = self.known(poses).flatten(1, 2)
         latents = self.encode(clips)

@@ -44,35 +44,43 @@ class SIE(Method):
         self.invariance, self.error = Invariance(), EquivarianceError()
 
     def terms(self, latents: Tensor, poses: Tensor | None, trust: Tensor | None = None) -> dict[str, Tensor]:
-        poses = self.known(poses)
         invariant, equivariant = self.split(latents)
-        invariant, equivariant = self.invariant_projector(invariant), self.equivariant_projector(equivariant)
-        if self.pairs == "all":
-            return self.of_all_pairs(invariant, equivariant, poses, trust)
-        source, target = self.draw_pairs(latents)
-        objects = torch.arange(len(latents), device=latents.device)[:, None]
-        x_inv, y_inv, x_equi, y_equi = (
-            part[objects, index] for part in (invariant, equivariant) for index in (source, target)
-        )  # [B, P, e]
-        predicted = self.predictor(x_equi, self.conditioning(poses[objects, source], poses[objects, target]))
+        return self.of_embedded(poses, trust, self.equivariant_projector(equivariant), self.invariant_projector(invariant))
+
+    def of_embedded(
+        self, poses: Tensor | None, trust: Tensor | None, equivariant: Tensor, invariant: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The terms of embedded parts (B, N, e); without an invariant one there is no invariance."""
+        of_pairs = self.of_all_pairs if self.pairs == "all" else self.of_disjoint_pairs
+        return of_pairs(self.known(poses), trust, equivariant, invariant)
+
+    def of_disjoint_pairs(
+        self, poses: Tensor, trust: Tensor | None, equivariant: Tensor, invariant: Tensor | None
+    ) -> dict[str, Tensor]:
+        """`of_embedded` over a random matching of an object's views."""
+        source, target = self.draw_pairs(equivariant)
+        objects = torch.arange(len(equivariant), device=equivariant.device)[:, None]
+        parts = [part for part in (invariant, equivariant) if part is not None]
+        x, y = ([part[objects, index] for part in parts] for index in (source, target))  # [B, P, e]
+        predicted = self.predictor(x[-1], self.conditioning(poses[objects, source], poses[objects, target]))
         weight = None if trust is None else trust[objects, source, target][..., None].expand_as(predicted)
-        x, y = (self.anti_collapse(*parts) for parts in ((x_inv, x_equi), (y_inv, y_equi)))
-        return {
-            "invariance": (x_inv - y_inv).square().mean(),
-            "equivariance": weighted_mean((predicted - y_equi).square(), weight),
-            "variance": x[0] + y[0],
+        (variance, covariance), (other_variance, other_covariance) = self.anti_collapse(*x), self.anti_collapse(*y)
+        return ({} if invariant is None else {"invariance": (x[0] - y[0]).square().mean()}) | {
+            "equivariance": weighted_mean((predicted - y[-1]).square(), weight),
+            "variance": variance + other_variance,
             "predicted_variance": self.variance(predicted.flatten(0, 1)),
-            "covariance": x[1] + y[1],
+            "covariance": covariance + other_covariance,
         }
 
-    def of_all_pairs(self, invariant: Tensor, equivariant: Tensor, poses: Tensor, trust: Tensor | None) -> dict[str, Tensor]:
-        """The terms of embedded parts (B, N, e) over all ordered pairs of an object's views: X and Y are then all views, and an
-        extra pair costs what an extra delta does."""
+    def of_all_pairs(
+        self, poses: Tensor, trust: Tensor | None, equivariant: Tensor, invariant: Tensor | None
+    ) -> dict[str, Tensor]:
+        """`of_embedded` over all ordered pairs of an object's views: X and Y are then all views, and an extra pair costs what an
+        extra delta does."""
         predicted = self.predict(equivariant, poses)  # [B, N, N, e]
-        variance, covariance = self.anti_collapse(invariant, equivariant)
+        variance, covariance = self.anti_collapse(*(part for part in (invariant, equivariant) if part is not None))
         other = ~torch.eye(poses.shape[1], dtype=torch.bool, device=poses.device)
-        return {
-            "invariance": self.invariance(invariant),
+        return ({} if invariant is None else {"invariance": self.invariance(invariant)}) | {
             "equivariance": self.error(predicted, equivariant, trust),
             "variance": 2 * variance,
             "predicted_variance": self.variance(predicted[:, other].flatten(0, 1)),

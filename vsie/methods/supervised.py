@@ -46,7 +46,7 @@ class Supervised(Method):
         width = self.projector_options["width"]
         self.pose_head = nn.Sequential(nn.Linear(2 * self.split.equivariant, width), nn.ReLU(), nn.Linear(width, 6))
 
-    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
+    def check_data(self, *, posed: bool, classes: int) -> None:
         if not classes:
             raise ValueError("supervised needs classes, but the data has no labels (manifest column 'label')")
         if classes > self.classes:
@@ -60,11 +60,10 @@ class Supervised(Method):
         found = self.pose_head(torch.cat([equivariant[:, source], equivariant[:, target]], -1))
         motion = pose.delta(poses[:, source], poses[:, target], self.frame)
         wanted = pose.encode(motion, "6d").to(found.dtype)
-        known = (labels >= 0).float()
         error = nn.functional.cross_entropy(
             self.class_head(invariant).mT, labels[:, None].clamp_min(0).expand(-1, count), reduction="none"
         )
         return {
-            "classification": (error.mean(1) * known).sum() / known.sum().clamp_min(1),
+            "classification": weighted_mean(error.mean(1), labels >= 0),
             "pose": weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust)),
         }

@@ -41,7 +41,7 @@ class Trajectory(Method):
         super().__init__(*parts, **shared)
         self.invariance = Invariance()
 
-    def check_data(self, *, posed: bool, classes: int, windows: int, steps: int) -> None:
+    def check_views(self, windows: int, steps: int) -> None:
         if steps < 3:
             raise ValueError(f"trajectory needs windows of at least 3 steps, found {steps}: data.frames=4 or more, for example "
                              "data.windows=2 data.frames=4")  # fmt: skip

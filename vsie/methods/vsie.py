@@ -49,6 +49,7 @@ class VSIE(Method):
         identity_temperature: Of the contrast between objects.
     """
 
+    VIEWS = 3  # a source and two candidates
     TERMS = ("invariance", "identity", "equivariance", "inversion", "equivariance_error", "variance", "covariance", "leak")
     similarity = "cosine"
     weighs = True

@@ -29,7 +29,7 @@ from vsie.files import write_text
 from vsie.report import beside, noise, tables
 from vsie.report.figures import read_curves
 from vsie.report.write import body_axis, pictures, sweep
-from vsie.training.loop import best_precision
+from vsie.training.loop import resolve_precision
 
 MARK = " †"
 LEGEND = (
@@ -228,7 +228,8 @@ def opened(run: Run):
     split = "val" if manifest.holds("val") else "test"
     dataset = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
     window = pipeline.context(config, model.encoder.stride)
-    (test,) = pipeline.feature_set(run.folder, model.method, {"test": dataset}, window, best_precision()[0], "features")
+    precision = resolve_precision(config.trainer.precision, "cpu")[0]
+    (test,) = pipeline.feature_set(run.folder, model.method, {"test": dataset}, window, precision, "features")
     return model.method, test, dataset
 
 

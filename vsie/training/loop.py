@@ -32,6 +32,8 @@ from vsie.methods.base import Method
 from vsie.schemas import TrainerConfig
 from vsie.training.probes import OnlineProbes, alarms
 
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+
 
 class Interrupted(Exception):
     """Training was asked to stop (SIGTERM) and has saved its state."""
@@ -52,20 +54,18 @@ class Trainer(TrainerConfig):
 
     def launch(self) -> fabric_package.Fabric:
         """Start Fabric on the best device there is; `self.reason` says which and why."""
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"trainer.precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         devices = self.devices if not self.devices.lstrip("-").isdigit() else int(self.devices)
         if devices == "auto" and self.accelerator == "auto" and not torch.cuda.is_available():
             devices = int(torch_world())  # one process, or those that torchrun started
-        precision, why = self.precision, "as asked for"
-        if precision == "auto":
-            precision, why = best_precision()
-        if precision not in ("32-true", "bf16-mixed"):
-            raise ValueError(f"trainer.precision is {precision!r}, expected auto, 32-true or bf16-mixed")
-        self.mixed = precision == "bf16-mixed"
         # Fabric's own mixed precision would round the inputs too, poses among them: the method casts its encoder alone.
         self.fabric = fabric_package.Fabric(
             accelerator=self.accelerator, devices=devices, num_nodes=self.nodes, precision="32-true"
         )
         self.fabric.launch()
+        precision, why = resolve_precision(self.precision, self.fabric.device)
+        self.mixed = precision == "bf16-mixed"
         if self.batch % (self.fabric.world_size * self.accumulate):
             raise ValueError(f"trainer.batch {self.batch} cannot be shared by {self.fabric.world_size} processes x "
                              f"{self.accumulate} micro-batches")  # fmt: skip
@@ -133,8 +133,8 @@ class Trainer(TrainerConfig):
                     group["lr"] = rate
                 optimiser.zero_grad(set_to_none=True)
                 loss, terms = 0.0, {}
-                for number, batch in enumerate(batches):
-                    clips, poses, labels = self.ready(batch, augment, _mix(seed, step) + number, ready)
+                for number, batch in enumerate(batches):  # colours of another seed than the method's own draws
+                    clips, poses, labels = self.ready(batch, augment, _mix(~seed, step) + number, ready)
                     trust = fabric.to_device(batch["trust"]) if "trust" in batch else None
                     with fabric.no_backward_sync(module, enabled=number + 1 < self.accumulate):
                         weights = {"trust": trust} if method.weighs and trust is not None else {}
@@ -310,9 +310,11 @@ def parameter_groups(module: torch.nn.Module, weight_decay: float) -> list[dict[
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def best_precision() -> tuple[str, str]:
-    """Fabric's precision that is fast on this machine, and the reason."""
-    if torch.cuda.is_available():
+def resolve_precision(asked: str, device: torch.device | str) -> tuple[str, str]:
+    """The precision of an encoder on a device, ``32-true`` or ``bf16-mixed``, and the reason; of ``auto`` the fastest."""
+    if asked != "auto":
+        return asked, "as asked for"
+    if torch.device(device).type == "cuda":
         if torch.cuda.is_bf16_supported():
             return "bf16-mixed", "the GPU has bfloat16"
         return "32-true", "the GPU has no bfloat16"

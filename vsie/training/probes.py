@@ -49,7 +49,7 @@ class OnlineProbes(nn.Module):
         self.scores: dict[str, float] = {}
 
     def step(self, latents: Tensor, labels: Tensor | None, poses: Tensor | None, trust: Tensor | None = None) -> None:
-        """Score, then learn from, detached latents (B, N, D), labels (B,), poses (B, N, 4, 4), trust (B, N, N) in them."""
+        """Score, then learn from, detached latents (B, N, D), labels (B,), -1 unknown, poses (B, N, 4, 4), trust (B, N, N)."""
         if self.optimiser is None:
             return
         losses, motion, known = [], None, None
@@ -59,9 +59,10 @@ class OnlineProbes(nn.Module):
             known = None if trust is None else trust[:, step, step.roll(1)]
         for part, values in parts_of(self.split, latents, self.parts).items():
             values = self.norms[part](values.flatten(0, 1)).unflatten(0, values.shape[:2])
-            if self.classes and labels is not None:
-                logits = self.class_heads[part](values).flatten(0, 1)
-                target = labels.repeat_interleave(values.shape[1])
+            labelled = None if labels is None or not self.classes else labels >= 0
+            if labelled is not None and labelled.any():
+                logits = self.class_heads[part](values[labelled]).flatten(0, 1)
+                target = labels[labelled].repeat_interleave(values.shape[1])
                 losses.append(nn.functional.cross_entropy(logits, target))
                 self._score(f"online/top1/{part}", (logits.argmax(-1) == target).float().mean())
             if motion is not None:
@@ -76,9 +77,10 @@ class OnlineProbes(nn.Module):
             seen = motion.flatten(0, 1) if known is None else motion[known > 0]
             if len(seen):
                 self.mean = self.mean.lerp(seen.mean(0).to(self.mean), 1 - self.momentum)
-        self.optimiser.zero_grad(set_to_none=True)
-        sum(losses).backward()
-        self.optimiser.step()
+        if losses:
+            self.optimiser.zero_grad(set_to_none=True)
+            sum(losses).backward()
+            self.optimiser.step()
 
     def _score_pose(self, part: str, found: Tensor, motion: Tensor, known: Tensor | None) -> None:
         error = pose.geodesic(found, motion).rad2deg()
