@@ -29,6 +29,7 @@ VIEWS = 32
 HITS = (1, 5)
 QUERIES = 100_000  # of PRE where every view is a source: each is compared with all views of the set
 CHUNK = 4096  # queries and candidates of PRE at once: 64 MiB of similarities
+TABLE = 2**24  # similarities of an object's views at once
 
 
 class Identity:
@@ -150,8 +151,8 @@ class SteeringScores:
         return {name: float(values.mean()) for name, values in self.values.items()}
 
 
-def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sources: int, similarity: str) -> Tensor:
-    """Similarity (S, V, V) of view i, one of the first S, steered by the delta to j, against view m; larger is nearer.
+def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sources: Tensor, similarity: str) -> Tensor:
+    """Similarity (S, V, V) of view i, one of `sources` (S,), steered by the delta to j, against view m; larger is nearer.
 
     Only its order in m counts, so what is common to all m (the length of the steered latent) is left out.
     """
@@ -160,14 +161,31 @@ def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sourc
     else:
         candidates, offset = views, 0.5 * views.square().sum(-1)
     if not linear(steering):
-        predicted = steered(steering, views[:sources, None], poses[:sources, None], poses[None])  # (S, V, e)
+        predicted = steered(steering, views[sources, None], poses[sources, None], poses[None])  # (S, V, e)
         return torch.einsum("ije,me->ijm", predicted, candidates) - offset
-    mixing = coefficients(steering, poses[:sources, None], poses[None], views.dtype)  # (S, V, K)
-    products = torch.einsum("ike,me->ikm", steering.expand(views[:sources]), candidates)
+    mixing = coefficients(steering, poses[sources, None], poses[None], views.dtype)  # (S, V, K)
+    products = torch.einsum("ike,me->ikm", steering.expand(views[sources]), candidates)
     return torch.einsum("ijk,ikm->ijm", mixing, products) - offset
 
 
 @torch.no_grad()
+def _object_ranks(steering: Steering, views: Tensor, poses: Tensor, *, released: bool) -> tuple[Tensor, Tensor]:
+    """`ranks` (Q,), (Q,) of all queries among embedded views (V, e) of an object, sources by sources: memory is V^2, not V^3."""
+    number, found = len(views), []
+    kind, sources = ("cosine", 1) if released else (steering.similarity, number)
+    for own in torch.arange(sources).split(max(1, TABLE // number**2)):
+        similarity = _object_similarities(steering, views, poses, own, kind)
+        asked = torch.ones(similarity.shape[:2], dtype=torch.bool)
+        if not released:  # the source is no candidate
+            place = torch.arange(len(own))
+            similarity[place, :, own] = -torch.inf
+            asked[place, own] = False
+        source, target = asked.nonzero(as_tuple=True)
+        found.append(ranks(similarity[source, target], target.to(similarity.device)))
+    above, tied = zip(*found, strict=True)
+    return torch.cat(above), torch.cat(tied)
+
+
 def retrieve(
     steering: Steering, embedded: Tensor, features: Features, *, cap: int | None = VIEWS,
     hits: Sequence[int] = HITS, released: bool = False, device="cpu",
@@ -193,23 +211,13 @@ def retrieve(
         number = len(group)
         if number < 3:
             continue
-        index = torch.from_numpy(group)
-        if released:
-            index = torch.from_numpy(in_order(features, group))
+        index = torch.from_numpy(in_order(features, group) if released else group)
         views, poses = take(embedded, index, device), all_poses[index].to(device)
-        if released:
-            similarity = _object_similarities(steering, views, poses, 1, "cosine")
-            source, target = torch.zeros(number, dtype=torch.long), torch.arange(number)
-        else:
-            similarity = _object_similarities(steering, views, poses, number, steering.similarity)
-            diagonal = torch.arange(number)
-            similarity[diagonal, :, diagonal] = -torch.inf  # the source is no candidate
-            source, target = (~torch.eye(number, dtype=torch.bool)).nonzero(as_tuple=True)
-        above, tied = ranks(similarity[source, target], target.to(device))
+        above, tied = _object_ranks(steering, views, poses, released=released)
         for name, scores in expected_scores(above, tied, hits).items():
             values.setdefault(name, []).append(scores)
-        objects.append(np.full(len(source), features.objects[group[0] // features.frames]))
-        counts.append(np.full(len(source), number if released else number - 1))
+        objects.append(np.full(len(above), features.objects[group[0] // features.frames]))
+        counts.append(np.full(len(above), number if released else number - 1))
     if not objects:
         raise ValueError("steering is measured among the other views of an object; no object has three frames")
     return SteeringScores(
