@@ -141,7 +141,8 @@ def fit(
         groups: Per object the indices of its frames.
         steps: Optimiser steps (AdamW, warm-up and cosine).
         objects: Objects per step.
-        views: Frames drawn per object; all their ordered pairs are the batch (24 objects x 6 frames: 720 pairs).
+        views: Frames drawn per object; all their ordered pairs are the batch (24 objects x 6 frames: 720 pairs). Where the
+            median object has fewer, so many; objects with fewer still are not fitted on, and do not shrink the batch.
         rate: Peak learning rate.
         seed: Of the weights and of the draws.
     """
@@ -155,7 +156,8 @@ def fit(
     mean, *lifts = conditioning(features)
     offset = targets.numbers(*_draw_pairs(groups, 8, generator)).mean(0)
     judged = _judging(features, targets, judges, generator) if judges else None
-    shape = min(views, min(len(group) for group in groups)), objects
+    views = min(views, sorted(len(group) for group in groups)[(len(groups) - 1) // 2])
+    shape, groups = (views, objects), [group for group in groups if len(group) >= views]
     state = generator.get_state()
 
     def training(lift: Tensor) -> Training:
