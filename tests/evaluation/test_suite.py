@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from tests.evaluation.synthetic import BlockSteering, all_deltas, features
+from tests.evaluation.synthetic import BlockSteering, all_deltas, features, three_die_bench
+from vsie.data import geodesic_path
 from vsie.evaluation import suite
 
 PARTS = ("inv", "equi", "all")
@@ -118,6 +119,10 @@ def test_shared_objects_collapse_and_nan_are_named():
     bent[3, 1, 0, 0] += 0.5
     with pytest.raises(ValueError, match="clip_3.mp4, frame 1: the pose's rotation"):
         suite.evaluate(train, dataclasses.replace(test, poses=bent))
+    lost = test.poses.copy()
+    lost[2, 2, 1, 3] = np.nan
+    with pytest.raises(ValueError, match="clip_2.mp4, frame 2: the pose's .*, or its translation not finite"):
+        suite.evaluate(train, dataclasses.replace(test, poses=lost))
     with pytest.raises(ValueError, match="random_init's test features"):
         suite.evaluate(train, test, random_init=(train, train))
 
@@ -203,3 +208,33 @@ def test_a_part_of_one_direction_is_named_and_the_others_are_judged():
     asked = ("ladder/identity", "seis/equiv@", "leakage/pose_linear", "single/pair")
     keys = [key for key in result.metrics if key.startswith(asked)]
     assert any(key.endswith("/inv") for key in keys) and not any(key.endswith("/equi") for key in keys)
+
+
+def seen(data, monkeypatch, frames):
+    """The frames per object that probes see of train features, where they see about so many in all."""
+    monkeypatch.setattr(suite, "PROBE_FRAMES", frames)
+    return suite._Task(data, data, None, None, None, "body", 0, 1, None, suite.Result()).groups()
+
+
+def test_probes_see_evenly_many_views_of_all_objects_or_enough_of_some(monkeypatch):
+    data = features(objects=10, clips=2, frames=20)
+    for group, whole in zip(seen(data, monkeypatch, 200), data.views(20), strict=True):
+        np.testing.assert_array_equal(group, whole)
+    some = seen(data, monkeypatch, 100)
+    assert [len(np.unique(group)) for group in some] == [16] * 6
+    assert not all(group[0] % 40 == 0 and group[-1] % 40 == 39 for group in some)  # not always the ends
+    few = features(objects=10, clips=1, frames=8)
+    for group, whole in zip(seen(few, monkeypatch, 100), few.views(), strict=True):
+        np.testing.assert_array_equal(group, whole)
+
+
+def test_floors_of_very_many_objects_are_those_of_all_their_views(monkeypatch):
+    """3DIEBench's views along their path, two for each object: its ends are farther apart than its views are."""
+    sets = [three_die_bench(objects=n, dim=2, first_object=first, seed=first) for n, first in ((120, 0), (40, 1000))]
+    for i, data in enumerate(sets):
+        order = geodesic_path.shortest(data.poses[..., :3, :3])
+        sets[i] = dataclasses.replace(data, invariant_dim=0, poses=np.take_along_axis(data.poses, order[..., None, None], 1))
+    monkeypatch.setattr(suite, "PROBE_FRAMES", 240)
+    found = suite.evaluate(*sets, protocols=["pose"], probe_steps=1, progress=False).metrics
+    assert found["pose/r2_sie/all/floor"] == pytest.approx(0.229, abs=0.04)
+    assert found["pose/geodesic_median_deg/all/floor"] == pytest.approx(109.8, abs=5)

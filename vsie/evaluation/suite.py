@@ -49,6 +49,7 @@ STEPS_PER_OBJECT = 8  # of a pair probe: with 27 objects 150 steps found what 1,
 PROBE_FRAMES = 24_000  # train frames that the pair probes see, evenly over the objects
 
 
+PROBE_VIEWS = 16  # of an object, where it has them, and fewer objects then: from its ends alone no probe learns what lies between
 @dataclass
 class Result:
     """What was measured.
@@ -114,9 +115,15 @@ class _Task:
         return tuple(pose.Targets.of(f, reference=reference, frame=self.frame) for f in (self.train, self.test))
 
     def groups(self) -> list[np.ndarray]:
-        """The train frames that probes see, per object."""
-        number = len(np.unique(self.train.objects))
-        return self.train.views(max(2, PROBE_FRAMES // number))
+        """The train frames that probes see, per object; where that would be few of each, more of evenly chosen objects."""
+        each = PROBE_FRAMES // len(np.unique(self.train.objects))
+        if each >= PROBE_VIEWS:
+            return self.train.views(each)
+        groups = self.train.views()
+        count = int(PROBE_FRAMES / np.mean([min(len(group), PROBE_VIEWS) for group in groups]))
+        chosen = np.linspace(0, len(groups) - 1, min(max(1, count), len(groups))).round().astype(int)
+        rng = np.random.default_rng(self.seed)
+        return [np.sort(rng.permutation(groups[i])[:PROBE_VIEWS]) for i in chosen]
 
     def probe(self, part: str, initial: str = "trained") -> pose.PairProbe:
         """The pair probe on a part, of the trained or the random encoder; trained when first asked for."""
