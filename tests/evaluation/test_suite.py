@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.synthetic import BlockSteering, all_deltas, features, three_die_bench
 from vsie.data import geodesic_path
@@ -238,3 +239,37 @@ def test_floors_of_very_many_objects_are_those_of_all_their_views(monkeypatch):
     found = suite.evaluate(*sets, protocols=["pose"], probe_steps=1, progress=False).metrics
     assert found["pose/r2_sie/all/floor"] == pytest.approx(0.229, abs=0.04)
     assert found["pose/geodesic_median_deg/all/floor"] == pytest.approx(109.8, abs=5)
+
+
+class Translated(BlockSteering):
+    """A predictor that is told of translations too."""
+
+    def coefficients(self, delta):
+        return torch.cat([super().coefficients(delta), delta[..., :3, 3]], -1)
+
+    def expand(self, embedded):
+        products = super().expand(embedded)
+        return torch.cat([products, torch.zeros_like(products[..., :3, :])], -2)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_predictor_that_is_told_of_translations_is_judged_but_not_inverted(given):
+    rng, sets = np.random.default_rng(0), []
+    for data in pair(objects=6, frames=4):
+        poses = data.poses.copy()
+        poses[..., :3, 3] = rng.normal(size=poses[..., :3, 3].shape)
+        sets.append(dataclasses.replace(data, poses=poses))
+    deltas = all_deltas(sets[0]) if given else None
+    found = suite.evaluate(*sets, steering=Translated(), training_deltas=deltas, probe_steps=3, progress=False)
+    assert {"classification/top1/inv", "pose/r2/equi", "steering/mrr", "tracking/probe/drift_deg"} <= found.metrics.keys()
+    assert not any("inversion" in key for key in found.metrics)
+    assert sum("the predictor is not inverted: the steering depends on the deltas' translation" in n for n in found.notes) == 1
+
+
+def test_single_frames_of_objects_are_judged_by_their_class():
+    train, test = pair(objects=40, clips=1, frames=1)
+    found = suite.evaluate(train, test, steering=BlockSteering(), probe_steps=3, progress=False)
+    assert found.metrics["classification/top1/inv"] > 0.9 and not any(key.startswith("pose/") for key in found.metrics)
+    assert any("pose cut short: pose is measured on pairs of frames of one object" in note for note in found.notes)
+    found = suite.evaluate(train, test, protocols=["classification", "rotation"], compat="sie", epochs=1, progress=False)
+    assert "compat_sie/classification/top1/inv" in found.metrics and any("rotation skipped" in note for note in found.notes)

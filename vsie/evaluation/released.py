@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from vsie import pose
 from vsie.evaluation import rotations
+from vsie.evaluation.moments import Unscorable
 from vsie.feature_set import Features, flat
 
 EPOCHS, BATCH, RATE, HIDDEN = 300, 256, 1e-3, 1024
@@ -64,11 +65,11 @@ class Views:
         """A random ordered pair of different views of every object: frames (O,), (O,).
 
         Raises:
-            ValueError: An object has only one view.
+            Unscorable: An object has only one view.
         """
         if int(self.counts.min()) < 2:
             lonely = self.objects[int(self.counts.argmin())]
-            raise ValueError(f"object {lonely} has one view; pairs of views need two of each object")
+            raise Unscorable(f"object {lonely} has one view; pairs of views need two of each object")
         draw = torch.rand(2, len(self.counts), generator=generator, dtype=torch.float64)
         first = (draw[0] * self.counts).long()
         second = (first + 1 + (draw[1] * (self.counts - 1)).long()) % self.counts

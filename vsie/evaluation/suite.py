@@ -141,12 +141,13 @@ class _Task:
             return False
         if self.grid is None:
             deltas = self.training_deltas
-            if deltas is None:
-                source, target = pose.fixed_pairs(self.train, seed=self.seed)
-                deltas = self.targets()[0].rotations(source, target)
             try:
                 self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
             except Unscorable as error:
+                if deltas is None:
+                    source, target = pose.fixed_pairs(self.train, seed=self.seed)
+                    poses = self.targets()[0].poses
+                    deltas = geometry.delta(poses[source], poses[target], self.frame)
                 if str(error) not in " ".join(self.result.notes):
                     self.result.notes.append(f"the predictor is not inverted: {error}")
                 return False

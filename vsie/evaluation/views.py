@@ -15,6 +15,7 @@ import torch
 
 from vsie.evaluation import bootstrap, classification, colour, pose, released, rotations, steering
 from vsie.evaluation.inputs import Steering, part_of
+from vsie.evaluation.moments import Unscorable
 from vsie.feature_set import Features, flat
 
 RELEASED = ("classification", "rotation", "colour", "pre", "mrr")
@@ -176,10 +177,13 @@ def as_released(task, chosen: Sequence[str]) -> None:
         task.result.notes.append("tracking skipped: SIE has no released definition of it")
     for name in [name for name in RELEASED if name in chosen]:
         task.bar.set_postfix_str(f"{name}, as SIE released it")
-        if name in ("mrr", "pre"):
-            {"mrr": mrr, "pre": pre}[name](task, released_form=True)
-        else:
-            _released_probe(task, name)
+        try:
+            if name in ("mrr", "pre"):
+                {"mrr": mrr, "pre": pre}[name](task, released_form=True)
+            else:
+                _released_probe(task, name)
+        except Unscorable as error:  # the others are kept
+            task.result.notes.append(f"{name} skipped: {error}")
         task.bar.update()
 
 
