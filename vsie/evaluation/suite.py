@@ -57,8 +57,7 @@ class Result:
     Attributes:
         metrics: Flat, see the module's docstring.
         intervals: ``<key>/low`` and ``<key>/high``: 95 % percentile intervals over objects.
-        arrays: For the figures: ``tracking/{true,probe,inversion}`` trajectories (B, F, 3, 3), ``tracking/index`` (B,) clips,
-            ``tracking/<tracker>/curve`` (F - 1,) drift with horizon, ``tracking/<tracker>/trust`` (B, F, F).
+        arrays: For the figures: ``tracking/{true,probe,inversion}`` trajectories (B, F, 3, 3), ``tracking/index`` (B,) clips.
         notes: Lines about what was left out and why.
         erasers: By name, fitted on the train frames of all of the latent.
         seconds: CPU seconds of this process by protocol; what two protocols share counts for the first.
@@ -389,15 +388,6 @@ def _tracking(task: _Task) -> None:
                 sample = of_items("median", scores.errors[measure], scores.objects[measure])
                 task.result.samples[f"tracking/{name}/{measure}"] = sample
         arrays[f"tracking/{name}"] = tracked.trajectory.numpy()
-        arrays[f"tracking/{name}/curve"] = scores.curve
-        arrays[f"tracking/{name}/trust"] = tracked.trust.numpy()
-    arrays["tracking/yaw_axis"] = _axis(true)
-
-
-def _axis(true: torch.Tensor) -> np.ndarray:
-    """Main axis (3,) of the true motion, for plots of the angle about it."""
-    vectors = geometry.log((true[:, :-1].mT @ true[:, 1:]).flatten(0, 1))
-    return torch.linalg.eigh(vectors.mT @ vectors).eigenvectors[:, -1].numpy()
 
 
 QUESTIONS = {
