@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.synthetic import BlockSteering, all_deltas, features, three_die_bench
+from tests.evaluation.synthetic import BlockSteering, all_deltas, features, random_rotations, three_die_bench
+from vsie import pose
 from vsie.data import geodesic_path
 from vsie.evaluation import suite
 
@@ -273,3 +274,48 @@ def test_single_frames_of_objects_are_judged_by_their_class():
     assert any("pose cut short: pose is measured on pairs of frames of one object" in note for note in found.notes)
     found = suite.evaluate(train, test, protocols=["classification", "rotation"], compat="sie", epochs=1, progress=False)
     assert "compat_sie/classification/top1/inv" in found.metrics and any("rotation skipped" in note for note in found.notes)
+
+
+class Camera(BlockSteering):
+    """Rows ``m R^T``, which a camera delta multiplies from the left."""
+
+    def coefficients(self, delta):
+        return super().coefficients(delta.mT)
+
+
+def test_where_clips_have_no_common_frame_no_measure_depends_on_theirs():
+    """Motion that is estimated clip by clip: whatever pose each clip is given to start from."""
+    shared, metrics = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)).double(), []
+    protocols = ["pose", "tracking", "rotation", "mrr", "pre"]
+    for gauge in (0, 1):
+        sets = []
+        for data in pair(objects=6, clips=2, frames=4, motion="tumble"):
+            rotation = torch.from_numpy(data.poses[..., :3, :3])
+            latents = np.concatenate([data.image[..., :8], (shared @ rotation.mT).flatten(-2).float().numpy()], -1)
+            latents = latents + 0.3 * np.random.default_rng(int(data.objects[0])).normal(size=latents.shape).astype(np.float32)
+            start = pose.rigid(random_rotations(len(data.objects), torch.Generator().manual_seed(gauge))).numpy()
+            poses, orbits = data.poses @ start[:, None], data.objects * 2 + data.clips
+            sets.append(dataclasses.replace(data, image=latents, clip=latents, poses=poses, orbits=orbits))
+        found = suite.evaluate(
+            *sets, steering=Camera(frame="camera"), frame="camera", protocols=protocols, probe_steps=3, progress=False
+        )
+        metrics.append(found.metrics)
+        assert sum("no common frame" in note for note in found.notes) == 3
+    same = [key for key in metrics[0] if not key.startswith(("pose/", "rotation/", "tracking/probe")) or "inversion" in key]
+    assert {"steering/mrr", "mrr/mrr", "pose/acc@15/inversion", "tracking/inversion/drift_deg"} <= set(same)
+    for key in same:
+        assert metrics[0][key] == pytest.approx(metrics[1][key], abs=1e-4), key
+    assert not any(name in key for key in metrics[0] for name in ("r2_sie", "r2_quaternion", "/pre"))
+    assert "pose/r2/equi" in metrics[0] and "rotation/r2/equi" in metrics[0]
+
+
+def test_as_sie_released_it_clips_of_their_own_frame_are_judged_by_their_class():
+    sets = [dataclasses.replace(data, orbits=np.arange(len(data.objects))) for data in pair(objects=8, frames=3)]
+    latents = np.random.default_rng(0).random((16, 3, 2))
+    sets = [dataclasses.replace(data, latents=latents, latent_names=("floor_hue", "spot_hue")) for data in sets]
+    asked = ["classification", "rotation", "colour", "mrr", "pre"]
+    found = suite.evaluate(*sets, steering=BlockSteering(), protocols=asked, compat="sie", epochs=2, progress=False)
+    assert {key.split("/")[1] for key in found.metrics} == {"classification", "colour", "mrr"}
+    low, high = (found.intervals[f"compat_sie/colour/r2/all/{end}"] for end in ("low", "high"))
+    assert low <= found.metrics["compat_sie/colour/r2/all"] <= high
+    assert [note.split(" ")[0] for note in found.notes if "skipped" in note] == ["rotation", "pre"]

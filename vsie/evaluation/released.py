@@ -29,14 +29,14 @@ HUES = pose.HUES
 
 @dataclass(frozen=True)
 class Views:
-    """The frames of O objects in one list, and where each object's begin: what views are drawn from.
+    """The frames of O objects (orbits, where these are other) in one list, and where each one's begin: what views are drawn from.
 
     Attributes:
         features: (N, D), the whole latent of every frame, on the device where probes are trained.
         order: (N,) frames sorted by object.
         starts: (O,) place in `order` of each object's first frame.
         counts: (O,) frames of each object.
-        objects: (O,) ids.
+        objects: (O,) ids; of several orbits of an object all have its id.
     """
 
     features: Tensor
@@ -53,7 +53,7 @@ class Views:
         return cls(
             features=flat(features, "all", source).to(device), order=torch.from_numpy(np.concatenate(groups)),
             starts=torch.from_numpy(counts.cumsum() - counts), counts=torch.from_numpy(counts),
-            objects=np.unique(features.objects),
+            objects=np.array([features.objects[group[0] // features.frames] for group in groups]),
         )  # fmt: skip
 
     def one(self, generator: torch.Generator) -> tuple[Tensor]:

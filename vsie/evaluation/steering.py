@@ -22,14 +22,15 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.evaluation.inputs import Steering, linear, part_of, view_poses
+from vsie.evaluation.moments import Unscorable
 from vsie.feature_set import LARGE, Features, flat
 from vsie.files import reserve
 
 VIEWS = 32
 HITS = (1, 5)
 QUERIES = 100_000  # of PRE where every view is a source: each is compared with all views of the set
-CHUNK = 4096  # queries and candidates of PRE at once: 64 MiB of similarities
 TABLE = 2**24  # similarities of an object's views at once
+CHUNK = 4096  # queries and candidates of PRE at once: 64 MiB of similarities
 
 
 class Identity:
@@ -168,7 +169,6 @@ def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sourc
     return torch.einsum("ijk,ikm->ijm", mixing, products) - offset
 
 
-@torch.no_grad()
 def _object_ranks(steering: Steering, views: Tensor, poses: Tensor, *, released: bool) -> tuple[Tensor, Tensor]:
     """`ranks` (Q,), (Q,) of all queries among embedded views (V, e) of an object, sources by sources: memory is V^2, not V^3."""
     number, found = len(views), []
@@ -186,6 +186,7 @@ def _object_ranks(steering: Steering, views: Tensor, poses: Tensor, *, released:
     return torch.cat(above), torch.cat(tied)
 
 
+@torch.no_grad()
 def retrieve(
     steering: Steering, embedded: Tensor, features: Features, *, cap: int | None = VIEWS,
     hits: Sequence[int] = HITS, released: bool = False, device="cpu",
@@ -337,7 +338,12 @@ def pre(
 
     Returns:
         Errors (P,), objects (P,), and the floors: ``constant`` (the best constant pose) and ``random`` (a random frame).
+
+    Raises:
+        Unscorable: The poses of two objects are not in one frame.
     """
+    if not features.anchored:
+        raise Unscorable("PRE compares poses of all clips, and these have no common frame")
     groups = [group for group in features.views(cap) if len(group) > 1]
     if sources == "released":
         groups = [in_order(features, group) for group in groups]
@@ -420,15 +426,18 @@ def evaluate(steering: Steering | None, test: Features, *, frame: str, source: s
     """Retrieval and PRE with their floors; the identity predictor on cosine where there is no steering.
 
     Returns:
-        Scores, PRE as `pre` gives it, floors (``chance``, ``identity``), and the embedded test frames (N * F, e).
+        Scores, errors and objects of PRE (None where poses have no common frame), floors (``chance``, ``identity``), and the
+        embedded test frames (N * F, e).
     """
     latents = flat(test, part_of(steering), source)
     predictor = steering if steering is not None else Identity(frame=frame)
     embedded = embed(predictor, latents)
     scores = retrieve(predictor, embedded, test)
-    errors, objects, pre_floor = pre(predictor, embedded, test)
     identity = Identity(similarity=predictor.similarity, frame=frame)
     floors = {"chance": chance(scores.candidates), "identity": retrieve(identity, embedded, test).metrics()}
+    if not test.anchored:
+        return scores, None, floors, embedded
+    errors, objects, pre_floor = pre(predictor, embedded, test)
     floors["chance"]["pre"] = pre_floor["constant"]
     floors["identity"]["pre"] = float(pre(identity, embedded, test)[0].mean())
     return scores, (errors, objects), floors, embedded
