@@ -68,6 +68,12 @@ def test_without_a_split_of_the_latent_there_is_one_part(tmp_path):
     assert (found.train.labels == -1).all() and found.train.poses.shape == (16, 1, 4, 4) and found.classes == ()
 
 
+def test_names_in_bytes_are_names(tmp_path):
+    named = {"labels": np.repeat([b"cup", b"car"] * 3, 4), "objects": np.repeat([b"a", b"b", b"c", b"d", b"e", b"f"], 4)}
+    found = features_file.read(save(tmp_path, **named, split=columns()["split"].astype("S")))
+    assert found.classes == ("car", "cup") and found.train.labels.tolist() == [1, 1, 0, 0] * 2 and len(found.test.labels) == 4
+
+
 BAD = [
     (dict(objects=None), "key 'objects' is missing"),
     (dict(features=None), "has none of them; expected either the key 'features'"),
@@ -83,6 +89,10 @@ BAD = [
     (dict(poses=np.zeros((ROWS, 4))), r"'poses' is float64 \(24, 4\)"),
     (dict(poses=np.broadcast_to(2 * np.eye(4), (ROWS, 4, 4))), r"'poses' is no rotation in row 0 \(and 23 more\)"),
     (dict(poses=np.broadcast_to(np.diag([1, 1, -1.0]), (ROWS, 3, 3))), "'poses' is no rotation in row 0"),
+    (dict(poses=np.tile([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], (ROWS, 1, 1))),
+     r"'poses' has NaN or infinite numbers in row 0 \(and 23 more\); expected finite numbers"),
+    (dict(labels=np.array([b"\xff"] * ROWS)), "key 'labels' cannot be read .*codec"),
+    (dict(labels=np.zeros(ROWS, "V2")), r"'labels' is \|V2; expected whole numbers from -1"),
     (dict(split=np.array(["train"] * 20 + ["tset"] * 4)), "'split' holds train, tset; expected train, val or test"),
     (dict(split=np.tile(["train", "train", "val", "val"], 6)), "'split' has 6 objects in train and in test, such as 0"),
     (dict(split=np.array(["train"] * ROWS)), "'split' leaves 0 of 12 clips for test"),

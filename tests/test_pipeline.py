@@ -382,6 +382,30 @@ def test_frames_in_context_come_back_in_order():
     assert alone[0, :, 0].round().tolist() == context[0, :, 0].round().tolist() == list(range(17))
 
 
+def test_steps_of_several_frames_are_seen_in_blocks():
+    class Pairs(torch.nn.Module):
+        stride, dim = 2, 1
+
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.ones(1)), []
+
+        def forward(self, clip):
+            self.seen.append(clip.shape[2])
+            return clip.mean((1, 3, 4)).unflatten(-1, (-1, min(2, clip.shape[2]))).mean(-1, keepdim=True) * 255
+
+    video = torch.arange(11, dtype=torch.uint8)[None, :, None, None, None].expand(2, 11, 4, 4, 3).contiguous()
+    encoder = Pairs()
+    alone, context = encode_clip(encoder, video, 4)
+    assert encoder.seen == [1, 4]
+    torch.testing.assert_close(alone[1, :, 0], torch.tensor([1.0, 3, 5, 7, 9]))
+    torch.testing.assert_close(context[1, :, 0], torch.tensor([0.5, 2.5, 4.5, 6.5, 8.5]))
+    torch.testing.assert_close(encode_clip(encoder, video, 16)[1], context)
+    assert encoder.seen[2:] == [1, 10]
+    alone, context = encode_clip(encoder, video, 1)
+    assert context is alone and encoder.seen[4:] == [1]
+
+
 def test_protocols_as_sie_released_them_are_added_to_the_metrics(debug, tools):
     folder, _, _, environment = debug
     run_folder = shutil.copytree(folder / "run", folder / "compat", ignore=shutil.ignore_patterns("*.png"))

@@ -45,7 +45,8 @@ class Features:
         latents: (N, F, L) what the scene was drawn from beside the pose (hues in turns, angles in radians), or None.
         latent_names: L names, such as ``floor_hue``.
         orbits: (N,) int64; the poses of clips that have one number are in one frame, as those of an object are where they are
-            known. Where they are estimated clip by clip they are not, and pairs lie within clips. None: the objects.
+            known. Where they are estimated clip by clip they are not, and pairs lie within clips. None: the objects, whose
+            poses are all in one frame.
         frame_numbers: (N, F) int64 numbers of the frames on disk, where their order in a clip is another (virtual clips: view
             V of 3DIEBench is where this is V); None where it is not.
     """
@@ -101,6 +102,11 @@ class Features:
     def orbit(self) -> np.ndarray:
         """(N,) int64: clips that have one number have their poses in one frame; the objects where `orbits` does not say else."""
         return self.objects if self.orbits is None else self.orbits
+
+    @property
+    def anchored(self) -> bool:
+        """Whether a pose says how the object is turned; where every clip has a frame of its own only deltas within clips do."""
+        return self.orbits is None
 
     def part(self, name: str, source: str = "image") -> np.ndarray:
         """One part of the latent, (N, F, d): the first dims (`inv`), the last (`equi`), or both (`all`)."""

@@ -161,8 +161,9 @@ def encode_clip(
     Args:
         encoder: In eval mode.
         video: Clips of one length.
-        frames: How many frames of a clip the encoder sees together; 1 for an encoder of stills.
-        widest: Largest number of frames from one of them to the next; None for what fits.
+        frames: How many frames of a clip the encoder sees together, a multiple of its stride; 1 for an encoder of stills.
+        widest: Largest number of frames from one of them to the next; None for what fits. Steps of several frames are of
+            neighbours.
 
     Returns:
         Latents (N, S, D) of single frames and of steps in context; S = F for encoders of stride 1, else F // stride, and the
@@ -171,20 +172,23 @@ def encode_clip(
     count, length = video.shape[:2]
     if encoder.stride > 1:
         usable = length - length % encoder.stride
-        context = encode(encoder, video[:, :usable], precision=precision)
         middle = torch.arange(usable // encoder.stride) * encoder.stride + encoder.stride // 2
         alone = encode(encoder, rearrange(video[:, middle], "n s h w c -> (n s) 1 h w c"), precision=precision)
-        return rearrange(alone, "(n s) 1 d -> n s d", n=count), context
+        alone = rearrange(alone, "(n s) 1 d -> n s d", n=count)
+        return alone, alone if frames == 1 else _in_windows(encoder, video[:, :usable], frames, 1, precision)
     alone = encode(encoder, rearrange(video, "n f h w c -> (n f) 1 h w c"), precision=precision)
     alone = rearrange(alone, "(n f) 1 d -> n f d", n=count)
-    frames = min(frames, length)
-    if frames == 1:
-        return alone, alone
-    windows = torch.from_numpy(covering(length, frames, widest))
+    return alone, alone if min(frames, length) == 1 else _in_windows(encoder, video, frames, widest, precision)
+
+
+def _in_windows(encoder: Encoder, video: Tensor, frames: int, widest: int | None, precision: str) -> Tensor:
+    """Every step of clips, see `encode_clip`, from windows of `frames` frames: latents (N, S, D). With a stride `widest` is 1."""
+    windows = covering(video.shape[1], min(frames, video.shape[1]), widest)
     latents = encode(encoder, rearrange(video[:, windows], "n w t h w2 c -> (n w) t h w2 c"), precision=precision)
-    latents = rearrange(latents, "(n w) t d -> n (w t) d", n=count)
-    _, first = np.unique(windows, return_index=True)  # where two windows hold a frame, the first one counts
-    return alone, latents[:, torch.from_numpy(first)]
+    latents = rearrange(latents, "(n w) s d -> n (w s) d", n=len(video))
+    steps = windows[:, :: encoder.stride] // encoder.stride
+    _, first = np.unique(steps, return_index=True)  # where two windows hold a step, the first one counts
+    return latents[:, torch.from_numpy(first)]
 
 
 def has_batch_norm(encoder: nn.Module) -> bool:

@@ -137,7 +137,8 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
             if key in found:
                 raise ValueError(f"{file}, key {name!r} is there twice, as {key!r} too")
             try:
-                found[key] = archive[name]
+                values = archive[name]
+                found[key] = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
             except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
                 raise _wrong(
                     file, name, f"cannot be read ({error})", "numbers or fixed-width strings, no Python objects"
@@ -174,10 +175,14 @@ def _poses(file: Path, values: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
         raise _wrong(file, "poses", f"is {values.dtype} {values.shape}", f"numbers {(*rows, 4, 4)} or {(*rows, 3, 3)}")
     rotation = values[..., :3, :3].astype(np.float64)
     error = np.abs(np.swapaxes(rotation, -1, -2) @ rotation - np.eye(3)).max((-1, -2)).reshape(rows[0], -1).max(1)
-    good = (error < 1e-3) & (np.linalg.det(rotation).reshape(rows[0], -1).min(1) > 0)  # NaN is not good either
-    if not good.all():
-        row = int(np.argmin(good))
-        raise _wrong(file, "poses", f"is no rotation in row {row} (and {int((~good).sum()) - 1} more)", "R^T R = 1 and det R = 1")
+    finite = np.isfinite(values).reshape(rows[0], -1).all(1)
+    turns = (error < 1e-3) & (np.linalg.det(rotation).reshape(rows[0], -1).min(1) > 0)  # NaN does not either
+    for good, found, expected in (
+        (finite, "has NaN or infinite numbers", "finite numbers"), (turns, "is no rotation", "R^T R = 1 and det R = 1")
+    ):  # fmt: skip
+        if not good.all():
+            row = int(np.argmin(good))
+            raise _wrong(file, "poses", f"{found} in row {row} (and {int((~good).sum()) - 1} more)", expected)
     result = np.broadcast_to(np.eye(4), (*rows, 4, 4)).copy()
     result[..., : values.shape[-2], : values.shape[-1]] = values
     return result
@@ -205,8 +210,9 @@ def _labels(file: Path, values: np.ndarray | None, rows: int) -> tuple[tuple[str
     if values.dtype.kind == "U":
         names, labels = np.unique(values, return_inverse=True)
         return tuple(names.tolist()), labels.astype(np.int64)
-    if values.dtype.kind not in "iu" or (rows and int(values.min()) < -1):
-        raise _wrong(file, "labels", f"is {values.dtype} from {values.min()}", "whole numbers from -1 (none), or names")
+    if values.dtype.kind not in "iu" or int(values.min()) < -1:
+        least = f" from {values.min()}" if values.dtype.kind in "iuf" else ""
+        raise _wrong(file, "labels", f"is {values.dtype}{least}", "whole numbers from -1 (none), or names")
     # numbers may be any, such as those of ImageNet: probes want them side by side
     kinds = np.unique(values[values >= 0])
     labels = np.where(values < 0, -1, np.searchsorted(kinds, values))

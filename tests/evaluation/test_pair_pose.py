@@ -163,3 +163,15 @@ def test_no_pair_is_an_error():
     targets = pose.Targets.of(data, reference=torch.tensor([0.0, 0, 0, 1], dtype=torch.float64), frame="body")
     with pytest.raises(ValueError, match="at least two frames"):
         pose.fit(flat(data, "equi", "clip"), targets, data.views())
+
+
+def test_objects_with_few_frames_do_not_shrink_the_batch_of_all(monkeypatch):
+    data, asked = features(objects=12, clips=1, frames=8), []
+    targets = pose.Targets.of(data, reference=torch.tensor([0.0, 0, 0, 1], dtype=torch.float64), frame="body")
+    original = pose._loss
+    monkeypatch.setattr(pose, "_loss", lambda *given: asked.append((given[4], given[3])) or original(*given))
+    for lengths, views in (([2] + [8] * 11, 6), ([2] * 6 + [8] * 6, 2), ([2] * 3 + [4] * 6 + [8] * 3, 4), ([8] * 12, 6)):
+        groups = [group[:length] for group, length in zip(data.views(), lengths, strict=True)]
+        pose.fit(flat(data, "equi", "clip"), targets, groups, steps=2)
+        (drawn, _), fitted = asked[-1]
+        assert drawn == views and min(len(group) for group in fitted) >= views and len(fitted) >= 6

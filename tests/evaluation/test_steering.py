@@ -226,3 +226,22 @@ def test_sources_that_are_steered_often_cost_their_products(monkeypatch, sources
             slow, slow_objects, _ = steering.pre(predictor, embedded, data, **options)
         np.testing.assert_allclose(found, slow, atol=1e-9)
         np.testing.assert_array_equal(objects, slow_objects)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_an_object_with_very_many_views_is_ranked_in_blocks(monkeypatch, similarity):
+    data, tables = features(objects=2, clips=2, frames=10, noise=0.7, motion="tumble"), []
+    predictor = BlockSteering(similarity=similarity)
+    embedded, original = steering.embed(predictor, flat(data, "equi", "clip")), steering._object_similarities
+    monkeypatch.setattr(steering, "_object_similarities", lambda *given: tables.append(original(*given)) or tables[-1])
+    for released in (False, True):
+        whole = steering.retrieve(predictor, embedded, data, cap=None, released=released)
+        with monkeypatch.context() as patch:
+            patch.setattr(steering, "TABLE", 3 * 20 * 20)
+            tables.clear()
+            found = steering.retrieve(predictor, embedded, data, cap=None, released=released)
+        assert max(table.numel() for table in tables) <= 3 * 20 * 20 and len(tables) == (2 if released else 14)
+        for name, values in whole.values.items():
+            np.testing.assert_allclose(found.values[name], values, atol=1e-9)
+        np.testing.assert_array_equal(found.objects, whole.objects)
+        np.testing.assert_array_equal(found.candidates, whole.candidates)

@@ -5,8 +5,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from tests.evaluation.synthetic import BlockSteering, all_deltas, features
+from tests.evaluation.synthetic import BlockSteering, all_deltas, features, random_rotations, three_die_bench
+from vsie import pose
+from vsie.data import geodesic_path
 from vsie.evaluation import suite
 
 PARTS = ("inv", "equi", "all")
@@ -118,6 +121,10 @@ def test_shared_objects_collapse_and_nan_are_named():
     bent[3, 1, 0, 0] += 0.5
     with pytest.raises(ValueError, match="clip_3.mp4, frame 1: the pose's rotation"):
         suite.evaluate(train, dataclasses.replace(test, poses=bent))
+    lost = test.poses.copy()
+    lost[2, 2, 1, 3] = np.nan
+    with pytest.raises(ValueError, match="clip_2.mp4, frame 2: the pose's .*, or its translation not finite"):
+        suite.evaluate(train, dataclasses.replace(test, poses=lost))
     with pytest.raises(ValueError, match="random_init's test features"):
         suite.evaluate(train, test, random_init=(train, train))
 
@@ -203,3 +210,112 @@ def test_a_part_of_one_direction_is_named_and_the_others_are_judged():
     asked = ("ladder/identity", "seis/equiv@", "leakage/pose_linear", "single/pair")
     keys = [key for key in result.metrics if key.startswith(asked)]
     assert any(key.endswith("/inv") for key in keys) and not any(key.endswith("/equi") for key in keys)
+
+
+def seen(data, monkeypatch, frames):
+    """The frames per object that probes see of train features, where they see about so many in all."""
+    monkeypatch.setattr(suite, "PROBE_FRAMES", frames)
+    return suite._Task(data, data, None, None, None, "body", 0, 1, None, suite.Result()).groups()
+
+
+def test_probes_see_evenly_many_views_of_all_objects_or_enough_of_some(monkeypatch):
+    data = features(objects=10, clips=2, frames=20)
+    for group, whole in zip(seen(data, monkeypatch, 200), data.views(20), strict=True):
+        np.testing.assert_array_equal(group, whole)
+    some = seen(data, monkeypatch, 100)
+    assert [len(np.unique(group)) for group in some] == [16] * 6
+    assert not all(group[0] % 40 == 0 and group[-1] % 40 == 39 for group in some)  # not always the ends
+    few = features(objects=10, clips=1, frames=8)
+    for group, whole in zip(seen(few, monkeypatch, 100), few.views(), strict=True):
+        np.testing.assert_array_equal(group, whole)
+
+
+def test_floors_of_very_many_objects_are_those_of_all_their_views(monkeypatch):
+    """3DIEBench's views along their path, two for each object: its ends are farther apart than its views are."""
+    sets = [three_die_bench(objects=n, dim=2, first_object=first, seed=first) for n, first in ((120, 0), (40, 1000))]
+    for i, data in enumerate(sets):
+        order = geodesic_path.shortest(data.poses[..., :3, :3])
+        sets[i] = dataclasses.replace(data, invariant_dim=0, poses=np.take_along_axis(data.poses, order[..., None, None], 1))
+    monkeypatch.setattr(suite, "PROBE_FRAMES", 240)
+    found = suite.evaluate(*sets, protocols=["pose"], probe_steps=1, progress=False).metrics
+    assert found["pose/r2_sie/all/floor"] == pytest.approx(0.229, abs=0.04)
+    assert found["pose/geodesic_median_deg/all/floor"] == pytest.approx(109.8, abs=5)
+
+
+class Translated(BlockSteering):
+    """A predictor that is told of translations too."""
+
+    def coefficients(self, delta):
+        return torch.cat([super().coefficients(delta), delta[..., :3, 3]], -1)
+
+    def expand(self, embedded):
+        products = super().expand(embedded)
+        return torch.cat([products, torch.zeros_like(products[..., :3, :])], -2)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_predictor_that_is_told_of_translations_is_judged_but_not_inverted(given):
+    rng, sets = np.random.default_rng(0), []
+    for data in pair(objects=6, frames=4):
+        poses = data.poses.copy()
+        poses[..., :3, 3] = rng.normal(size=poses[..., :3, 3].shape)
+        sets.append(dataclasses.replace(data, poses=poses))
+    deltas = all_deltas(sets[0]) if given else None
+    found = suite.evaluate(*sets, steering=Translated(), training_deltas=deltas, probe_steps=3, progress=False)
+    assert {"classification/top1/inv", "pose/r2/equi", "steering/mrr", "tracking/probe/drift_deg"} <= found.metrics.keys()
+    assert not any("inversion" in key for key in found.metrics)
+    assert sum("the predictor is not inverted: the steering depends on the deltas' translation" in n for n in found.notes) == 1
+
+
+def test_single_frames_of_objects_are_judged_by_their_class():
+    train, test = pair(objects=40, clips=1, frames=1)
+    found = suite.evaluate(train, test, steering=BlockSteering(), probe_steps=3, progress=False)
+    assert found.metrics["classification/top1/inv"] > 0.9 and not any(key.startswith("pose/") for key in found.metrics)
+    assert any("pose cut short: pose is measured on pairs of frames of one object" in note for note in found.notes)
+    found = suite.evaluate(train, test, protocols=["classification", "rotation"], compat="sie", epochs=1, progress=False)
+    assert "compat_sie/classification/top1/inv" in found.metrics and any("rotation skipped" in note for note in found.notes)
+
+
+class Camera(BlockSteering):
+    """Rows ``m R^T``, which a camera delta multiplies from the left."""
+
+    def coefficients(self, delta):
+        return super().coefficients(delta.mT)
+
+
+def test_where_clips_have_no_common_frame_no_measure_depends_on_theirs():
+    """Motion that is estimated clip by clip: whatever pose each clip is given to start from."""
+    shared, metrics = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)).double(), []
+    protocols = ["pose", "tracking", "rotation", "mrr", "pre"]
+    for gauge in (0, 1):
+        sets = []
+        for data in pair(objects=6, clips=2, frames=4, motion="tumble"):
+            rotation = torch.from_numpy(data.poses[..., :3, :3])
+            latents = np.concatenate([data.image[..., :8], (shared @ rotation.mT).flatten(-2).float().numpy()], -1)
+            latents = latents + 0.3 * np.random.default_rng(int(data.objects[0])).normal(size=latents.shape).astype(np.float32)
+            start = pose.rigid(random_rotations(len(data.objects), torch.Generator().manual_seed(gauge))).numpy()
+            poses, orbits = data.poses @ start[:, None], data.objects * 2 + data.clips
+            sets.append(dataclasses.replace(data, image=latents, clip=latents, poses=poses, orbits=orbits))
+        found = suite.evaluate(
+            *sets, steering=Camera(frame="camera"), frame="camera", protocols=protocols, probe_steps=3, progress=False
+        )
+        metrics.append(found.metrics)
+        assert sum("no common frame" in note for note in found.notes) == 3
+    same = [key for key in metrics[0] if not key.startswith(("pose/", "rotation/", "tracking/probe")) or "inversion" in key]
+    assert {"steering/mrr", "mrr/mrr", "pose/acc@15/inversion", "tracking/inversion/drift_deg"} <= set(same)
+    for key in same:
+        assert metrics[0][key] == pytest.approx(metrics[1][key], abs=1e-4), key
+    assert not any(name in key for key in metrics[0] for name in ("r2_sie", "r2_quaternion", "/pre"))
+    assert "pose/r2/equi" in metrics[0] and "rotation/r2/equi" in metrics[0]
+
+
+def test_as_sie_released_it_clips_of_their_own_frame_are_judged_by_their_class():
+    sets = [dataclasses.replace(data, orbits=np.arange(len(data.objects))) for data in pair(objects=8, frames=3)]
+    latents = np.random.default_rng(0).random((16, 3, 2))
+    sets = [dataclasses.replace(data, latents=latents, latent_names=("floor_hue", "spot_hue")) for data in sets]
+    asked = ["classification", "rotation", "colour", "mrr", "pre"]
+    found = suite.evaluate(*sets, steering=BlockSteering(), protocols=asked, compat="sie", epochs=2, progress=False)
+    assert {key.split("/")[1] for key in found.metrics} == {"classification", "colour", "mrr"}
+    low, high = (found.intervals[f"compat_sie/colour/r2/all/{end}"] for end in ("low", "high"))
+    assert low <= found.metrics["compat_sie/colour/r2/all"] <= high
+    assert [note.split(" ")[0] for note in found.notes if "skipped" in note] == ["rotation", "pre"]

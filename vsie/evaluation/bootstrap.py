@@ -12,6 +12,7 @@ import numpy as np
 
 REPLICATES = 200
 LEVEL = 0.95
+COUNTS = 2**23  # how often items are in resamples, so many numbers at once: 64 MiB
 
 
 def draw(objects: int, *, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
@@ -56,10 +57,20 @@ def mean_interval(values: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> t
 
 def median_interval(values: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
     """Interval of the median of values (items,) whose objects are groups (items,)."""
-    names, index = np.unique(groups, return_inverse=True)
+    counts = draw(len(np.unique(groups)), seed=seed)
+    return _percentiles(medians(np.asarray(values), groups, counts))
+
+
+def medians(values: np.ndarray, groups: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Medians (R,) of values (items,), whose objects are groups (items,), in resamples (R, objects) that hold object i, in sorted
+    order, `counts[:, i]` times."""
+    _, index = np.unique(groups, return_inverse=True)
     order = np.argsort(values, kind="stable")
-    counts = draw(len(names), seed=seed)
-    cumulated = np.cumsum(counts[:, index[order]], axis=1, dtype=np.int64)
-    half = cumulated[:, -1:] / 2
-    middle = (cumulated < half).sum(1)
-    return _percentiles(np.asarray(values)[order][np.minimum(middle, len(order) - 1)])
+    values, index, found = values[order], index[order], []
+    step = max(1, COUNTS // len(values))
+    for first in range(0, len(counts), step):
+        cumulated = counts[first : first + step, index]
+        np.cumsum(cumulated, axis=1, out=cumulated)
+        middle = (cumulated < cumulated[:, -1:] / 2).sum(1)
+        found.append(values[np.minimum(middle, len(values) - 1)])
+    return np.concatenate(found)

@@ -111,9 +111,13 @@ def check_scorable(features: Features, name: str) -> None:
                 )
     rotations = torch.from_numpy(np.ascontiguousarray(features.poses[..., :3, :3]))
     error = (rotations.mT @ rotations - torch.eye(3, dtype=rotations.dtype)).abs().amax((-1, -2))
-    if not bool((error <= 1e-3).all()):
-        clip, frame = np.argwhere(~(error <= 1e-3).numpy())[0]
-        raise ValueError(f"{name} features, {features.paths[clip]}, frame {frame}: the pose's rotation is not orthonormal")
+    good = (error <= 1e-3).numpy() & np.isfinite(features.poses).all((-1, -2))
+    if not good.all():
+        clip, frame = np.argwhere(~good)[0]
+        raise ValueError(
+            f"{name} features, {features.paths[clip]}, frame {frame}: the pose's rotation is not orthonormal, or its translation "
+            "not finite"
+        )
 
 
 def _spread(values: np.ndarray) -> tuple[int, float, float]:

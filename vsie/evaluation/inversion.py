@@ -105,7 +105,8 @@ def candidates(
         seed: Which.
 
     Raises:
-        ValueError: When the deltas are no rotations, or the steering depends on their translation, which is not solved for.
+        ValueError: The deltas are no rotations.
+        Unscorable: None of them turns, or the steering depends on their translation, which is not solved for.
     """
     deltas = torch.as_tensor(training_deltas)
     if deltas.ndim != 3 or deltas.shape[-1] not in (3, 4) or deltas.shape[-1] != deltas.shape[-2] or len(deltas) == 0:
@@ -124,7 +125,7 @@ def candidates(
         else:
             translated = getattr(steering, "uses_translation", False)
         if translated:
-            raise ValueError("the steering depends on the deltas' translation; inversion solves for the rotation only")
+            raise Unscorable("the steering depends on the deltas' translation; inversion solves for the rotation only")
     vectors = pose.log(rotation)
     axis = main_axis(vectors)
     if axis is None:

@@ -21,12 +21,11 @@ from typing import Protocol
 import numpy as np
 
 from vsie.evaluation import rotations
-from vsie.evaluation.bootstrap import LEVEL, draw, group_sums
+from vsie.evaluation.bootstrap import LEVEL, draw, group_sums, medians
 from vsie.feature_set import Features
 from vsie.files import atomic_path
 
 REPLICATES = 1000
-CHUNK = 50  # replicates of a median at once: (chunk, items) counts are in memory
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
@@ -98,14 +97,7 @@ class Sample:
         """The score (R,) in resamples (R, objects)."""
         if self.kind != "median":
             return STATISTICS[self.kind](counts @ group_sums(self.values.astype(np.float64), self.objects))
-        _, index = np.unique(self.objects, return_inverse=True)
-        values = self.values[:, 0]
-        order = np.argsort(values, kind="stable")
-        values, index, found = values[order], index[order], []
-        for first in range(0, len(counts), CHUNK):
-            cumulated = np.cumsum(counts[first : first + CHUNK, index], axis=1)
-            found.append(values[np.minimum((cumulated < cumulated[:, -1:] / 2).sum(1), len(values) - 1)])
-        return np.concatenate(found).astype(np.float64)
+        return medians(self.values[:, 0], self.objects, counts).astype(np.float64)
 
 
 def of_items(kind: str, values: np.ndarray, objects: np.ndarray) -> Sample:

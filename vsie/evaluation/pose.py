@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vsie import pose
 from vsie.evaluation import bootstrap, rotations
-from vsie.evaluation.moments import conditioning
+from vsie.evaluation.moments import Unscorable, conditioning
 from vsie.evaluation.probes import Given, Training, best
 from vsie.feature_set import CHUNK, Features
 
@@ -141,13 +141,17 @@ def fit(
         groups: Per object the indices of its frames.
         steps: Optimiser steps (AdamW, warm-up and cosine).
         objects: Objects per step.
-        views: Frames drawn per object; all their ordered pairs are the batch (24 objects x 6 frames: 720 pairs).
+        views: Frames drawn per object; all their ordered pairs are the batch (24 objects x 6 frames: 720 pairs). Where the
+            median object has fewer, so many; objects with fewer still are not fitted on, and do not shrink the batch.
         rate: Peak learning rate.
         seed: Of the weights and of the draws.
+
+    Raises:
+        Unscorable: No object has two frames.
     """
     groups = [torch.from_numpy(group) for group in groups if len(group) > 1]
     if not groups:
-        raise ValueError("the pair probe needs an object with at least two frames; there is none")
+        raise Unscorable("the pair probe needs an object with at least two frames; there is none")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(groups), generator=generator).tolist()
     judges = [groups[i] for i in order[: len(groups) // 10]]
@@ -155,7 +159,8 @@ def fit(
     mean, *lifts = conditioning(features)
     offset = targets.numbers(*_draw_pairs(groups, 8, generator)).mean(0)
     judged = _judging(features, targets, judges, generator) if judges else None
-    shape = min(views, min(len(group) for group in groups)), objects
+    views = min(views, sorted(len(group) for group in groups)[(len(groups) - 1) // 2])
+    shape, groups = (views, objects), [group for group in groups if len(group) >= views]
     state = generator.get_state()
 
     def training(lift: Tensor) -> Training:
@@ -215,10 +220,13 @@ def fixed_pairs(features: Features, *, per_object: int = TEST_PAIRS_PER_OBJECT, 
 
     Returns:
         Indices (P,), (P,) into the N * F frames.
+
+    Raises:
+        Unscorable: No object has two frames.
     """
     groups = [torch.from_numpy(group) for group in features.views() if len(group) > 1]
     if not groups:
-        raise ValueError("pose is measured on pairs of frames of one object; no object has two frames")
+        raise Unscorable("pose is measured on pairs of frames of one object; no object has two frames")
     return _draw_pairs(groups, per_object, torch.Generator().manual_seed(seed))
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from vsie import pose
 from vsie.evaluation import rotations
+from vsie.evaluation.moments import Unscorable
 from vsie.feature_set import Features, flat
 
 EPOCHS, BATCH, RATE, HIDDEN = 300, 256, 1e-3, 1024
@@ -28,14 +29,14 @@ HUES = pose.HUES
 
 @dataclass(frozen=True)
 class Views:
-    """The frames of O objects in one list, and where each object's begin: what views are drawn from.
+    """The frames of O objects (orbits, where these are other) in one list, and where each one's begin: what views are drawn from.
 
     Attributes:
         features: (N, D), the whole latent of every frame, on the device where probes are trained.
         order: (N,) frames sorted by object.
         starts: (O,) place in `order` of each object's first frame.
         counts: (O,) frames of each object.
-        objects: (O,) ids.
+        objects: (O,) ids; of several orbits of an object all have its id.
     """
 
     features: Tensor
@@ -52,7 +53,7 @@ class Views:
         return cls(
             features=flat(features, "all", source).to(device), order=torch.from_numpy(np.concatenate(groups)),
             starts=torch.from_numpy(counts.cumsum() - counts), counts=torch.from_numpy(counts),
-            objects=np.unique(features.objects),
+            objects=np.array([features.objects[group[0] // features.frames] for group in groups]),
         )  # fmt: skip
 
     def one(self, generator: torch.Generator) -> tuple[Tensor]:
@@ -64,11 +65,11 @@ class Views:
         """A random ordered pair of different views of every object: frames (O,), (O,).
 
         Raises:
-            ValueError: An object has only one view.
+            Unscorable: An object has only one view.
         """
         if int(self.counts.min()) < 2:
             lonely = self.objects[int(self.counts.argmin())]
-            raise ValueError(f"object {lonely} has one view; pairs of views need two of each object")
+            raise Unscorable(f"object {lonely} has one view; pairs of views need two of each object")
         draw = torch.rand(2, len(self.counts), generator=generator, dtype=torch.float64)
         first = (draw[0] * self.counts).long()
         second = (first + 1 + (draw[1] * (self.counts - 1)).long()) % self.counts

@@ -22,12 +22,14 @@ from torch import Tensor
 
 from vsie import pose
 from vsie.evaluation.inputs import Steering, linear, part_of, view_poses
+from vsie.evaluation.moments import Unscorable
 from vsie.feature_set import LARGE, Features, flat
 from vsie.files import reserve
 
 VIEWS = 32
 HITS = (1, 5)
 QUERIES = 100_000  # of PRE where every view is a source: each is compared with all views of the set
+TABLE = 2**24  # similarities of an object's views at once
 CHUNK = 4096  # queries and candidates of PRE at once: 64 MiB of similarities
 
 
@@ -150,8 +152,8 @@ class SteeringScores:
         return {name: float(values.mean()) for name, values in self.values.items()}
 
 
-def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sources: int, similarity: str) -> Tensor:
-    """Similarity (S, V, V) of view i, one of the first S, steered by the delta to j, against view m; larger is nearer.
+def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sources: Tensor, similarity: str) -> Tensor:
+    """Similarity (S, V, V) of view i, one of `sources` (S,), steered by the delta to j, against view m; larger is nearer.
 
     Only its order in m counts, so what is common to all m (the length of the steered latent) is left out.
     """
@@ -160,11 +162,28 @@ def _object_similarities(steering: Steering, views: Tensor, poses: Tensor, sourc
     else:
         candidates, offset = views, 0.5 * views.square().sum(-1)
     if not linear(steering):
-        predicted = steered(steering, views[:sources, None], poses[:sources, None], poses[None])  # (S, V, e)
+        predicted = steered(steering, views[sources, None], poses[sources, None], poses[None])  # (S, V, e)
         return torch.einsum("ije,me->ijm", predicted, candidates) - offset
-    mixing = coefficients(steering, poses[:sources, None], poses[None], views.dtype)  # (S, V, K)
-    products = torch.einsum("ike,me->ikm", steering.expand(views[:sources]), candidates)
+    mixing = coefficients(steering, poses[sources, None], poses[None], views.dtype)  # (S, V, K)
+    products = torch.einsum("ike,me->ikm", steering.expand(views[sources]), candidates)
     return torch.einsum("ijk,ikm->ijm", mixing, products) - offset
+
+
+def _object_ranks(steering: Steering, views: Tensor, poses: Tensor, *, released: bool) -> tuple[Tensor, Tensor]:
+    """`ranks` (Q,), (Q,) of all queries among embedded views (V, e) of an object, sources by sources: memory is V^2, not V^3."""
+    number, found = len(views), []
+    kind, sources = ("cosine", 1) if released else (steering.similarity, number)
+    for own in torch.arange(sources).split(max(1, TABLE // number**2)):
+        similarity = _object_similarities(steering, views, poses, own, kind)
+        asked = torch.ones(similarity.shape[:2], dtype=torch.bool)
+        if not released:  # the source is no candidate
+            place = torch.arange(len(own))
+            similarity[place, :, own] = -torch.inf
+            asked[place, own] = False
+        source, target = asked.nonzero(as_tuple=True)
+        found.append(ranks(similarity[source, target], target.to(similarity.device)))
+    above, tied = zip(*found, strict=True)
+    return torch.cat(above), torch.cat(tied)
 
 
 @torch.no_grad()
@@ -193,23 +212,13 @@ def retrieve(
         number = len(group)
         if number < 3:
             continue
-        index = torch.from_numpy(group)
-        if released:
-            index = torch.from_numpy(in_order(features, group))
+        index = torch.from_numpy(in_order(features, group) if released else group)
         views, poses = take(embedded, index, device), all_poses[index].to(device)
-        if released:
-            similarity = _object_similarities(steering, views, poses, 1, "cosine")
-            source, target = torch.zeros(number, dtype=torch.long), torch.arange(number)
-        else:
-            similarity = _object_similarities(steering, views, poses, number, steering.similarity)
-            diagonal = torch.arange(number)
-            similarity[diagonal, :, diagonal] = -torch.inf  # the source is no candidate
-            source, target = (~torch.eye(number, dtype=torch.bool)).nonzero(as_tuple=True)
-        above, tied = ranks(similarity[source, target], target.to(device))
+        above, tied = _object_ranks(steering, views, poses, released=released)
         for name, scores in expected_scores(above, tied, hits).items():
             values.setdefault(name, []).append(scores)
-        objects.append(np.full(len(source), features.objects[group[0] // features.frames]))
-        counts.append(np.full(len(source), number if released else number - 1))
+        objects.append(np.full(len(above), features.objects[group[0] // features.frames]))
+        counts.append(np.full(len(above), number if released else number - 1))
     if not objects:
         raise ValueError("steering is measured among the other views of an object; no object has three frames")
     return SteeringScores(
@@ -329,7 +338,12 @@ def pre(
 
     Returns:
         Errors (P,), objects (P,), and the floors: ``constant`` (the best constant pose) and ``random`` (a random frame).
+
+    Raises:
+        Unscorable: The poses of two objects are not in one frame.
     """
+    if not features.anchored:
+        raise Unscorable("PRE compares poses of all clips, and these have no common frame")
     groups = [group for group in features.views(cap) if len(group) > 1]
     if sources == "released":
         groups = [in_order(features, group) for group in groups]
@@ -412,15 +426,18 @@ def evaluate(steering: Steering | None, test: Features, *, frame: str, source: s
     """Retrieval and PRE with their floors; the identity predictor on cosine where there is no steering.
 
     Returns:
-        Scores, PRE as `pre` gives it, floors (``chance``, ``identity``), and the embedded test frames (N * F, e).
+        Scores, errors and objects of PRE (None where poses have no common frame), floors (``chance``, ``identity``), and the
+        embedded test frames (N * F, e).
     """
     latents = flat(test, part_of(steering), source)
     predictor = steering if steering is not None else Identity(frame=frame)
     embedded = embed(predictor, latents)
     scores = retrieve(predictor, embedded, test)
-    errors, objects, pre_floor = pre(predictor, embedded, test)
     identity = Identity(similarity=predictor.similarity, frame=frame)
     floors = {"chance": chance(scores.candidates), "identity": retrieve(identity, embedded, test).metrics()}
+    if not test.anchored:
+        return scores, None, floors, embedded
+    errors, objects, pre_floor = pre(predictor, embedded, test)
     floors["chance"]["pre"] = pre_floor["constant"]
     floors["identity"]["pre"] = float(pre(identity, embedded, test)[0].mean())
     return scores, (errors, objects), floors, embedded

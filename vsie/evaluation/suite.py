@@ -11,7 +11,9 @@ cleaned, single, dci, erasure, lie, aggregate, correlation, layers, position (li
 `Live`).
 
 Steering and the inversion on pairs belong to the protocol ``pose``; ``tracking`` trains its own probe where ``pose`` did not.
-Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`.
+Classification of single frames reads `Features.image`; everything about pose reads `Features.clip`. Where clips have no common
+frame (`Features.anchored`), as with estimated motion, what compares poses and not motions is left out with a note: PRE, and the
+R2 of quaternions, whose signs are those of poses.
 
 The questions of the 3DIEBench line are asked of single frames (`Features.image`), of all views of an object:
 ``rotation/{geodesic_median_deg,geodesic_mean_deg,acc@15,acc@30,r2,r2_quaternion}/<part>``, ``colour/{r2,floor_hue_r2,
@@ -47,6 +49,7 @@ VERSION = 3  # one more wherever a probe or a measure changes what it gives: fig
 COMPATIBLE = ("sie",)
 STEPS_PER_OBJECT = 8  # of a pair probe: with 27 objects 150 steps found what 1,200 did, with 120 they did not
 PROBE_FRAMES = 24_000  # train frames that the pair probes see, evenly over the objects
+PROBE_VIEWS = 16  # of an object, where it has them, and fewer objects then: from its ends alone no probe learns what lies between
 
 
 @dataclass
@@ -56,8 +59,7 @@ class Result:
     Attributes:
         metrics: Flat, see the module's docstring.
         intervals: ``<key>/low`` and ``<key>/high``: 95 % percentile intervals over objects.
-        arrays: For the figures: ``tracking/{true,probe,inversion}`` trajectories (B, F, 3, 3), ``tracking/index`` (B,) clips,
-            ``tracking/<tracker>/curve`` (F - 1,) drift with horizon, ``tracking/<tracker>/trust`` (B, F, F).
+        arrays: For the figures: ``tracking/{true,probe,inversion}`` trajectories (B, F, 3, 3), ``tracking/index`` (B,) clips.
         notes: Lines about what was left out and why.
         erasers: By name, fitted on the train frames of all of the latent.
         seconds: CPU seconds of this process by protocol; what two protocols share counts for the first.
@@ -114,9 +116,15 @@ class _Task:
         return tuple(pose.Targets.of(f, reference=reference, frame=self.frame) for f in (self.train, self.test))
 
     def groups(self) -> list[np.ndarray]:
-        """The train frames that probes see, per object."""
-        number = len(np.unique(self.train.objects))
-        return self.train.views(max(2, PROBE_FRAMES // number))
+        """The train frames that probes see, per object; where that would be few of each, more of evenly chosen objects."""
+        each = PROBE_FRAMES // len(np.unique(self.train.objects))
+        if each >= PROBE_VIEWS:
+            return self.train.views(each)
+        groups = self.train.views()
+        count = int(PROBE_FRAMES / np.mean([min(len(group), PROBE_VIEWS) for group in groups]))
+        chosen = np.linspace(0, len(groups) - 1, min(max(1, count), len(groups))).round().astype(int)
+        rng = np.random.default_rng(self.seed)
+        return [np.sort(rng.permutation(groups[i])[:PROBE_VIEWS]) for i in chosen]
 
     def probe(self, part: str, initial: str = "trained") -> pose.PairProbe:
         """The pair probe on a part, of the trained or the random encoder; trained when first asked for."""
@@ -134,10 +142,11 @@ class _Task:
             return False
         if self.grid is None:
             deltas = self.training_deltas
-            if deltas is None:
-                source, target = pose.fixed_pairs(self.train, seed=self.seed)
-                deltas = self.targets()[0].rotations(source, target)
             try:
+                if deltas is None:
+                    source, target = pose.fixed_pairs(self.train, seed=self.seed)
+                    poses = self.targets()[0].poses
+                    deltas = geometry.delta(poses[source], poses[target], self.frame)
                 self.grid = inversion.candidates(self.steering, deltas, seed=self.seed)
             except Unscorable as error:
                 if str(error) not in " ".join(self.result.notes):
@@ -286,6 +295,8 @@ def _classification(task: _Task) -> None:
 
 
 def _pose(task: _Task) -> None:
+    if not task.test.anchored:
+        task.result.notes.append("steering/pre and pose/r2_sie skipped: poses of two clips have no common frame")
     train_targets, test_targets = task.targets()
     source, target = pose.fixed_pairs(task.test, seed=task.seed)
     objects = task.test.objects[(source // task.test.frames).numpy()]
@@ -299,6 +310,8 @@ def _pose(task: _Task) -> None:
             random = pose.score(output, test_targets, source, target, objects).metrics()
         intervals = scores.intervals(task.seed)
         for name, value in scores.metrics().items():
+            if name == "r2_sie" and not task.test.anchored:  # signs of quaternions are those of poses
+                continue
             beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
             if random:
                 beside["random_init"] = random[name]
@@ -327,7 +340,7 @@ def _steering(task: _Task) -> None:
     if max(len(group) for group in task.test.views(steering.VIEWS)) < 3:
         task.result.notes.append("steering skipped: no test object has three frames")
         return
-    scores, (errors, objects), floors, embedded = steering.evaluate(task.steering, task.test, frame=task.frame)
+    scores, pre, floors, embedded = steering.evaluate(task.steering, task.test, frame=task.frame)
     if task.steering is not None:
         task.embedded = embedded
     for name, values in scores.values.items():
@@ -335,9 +348,11 @@ def _steering(task: _Task) -> None:
         beside = {"floor": floors["chance"][name], "identity": floors["identity"][name]}
         task.result.add(f"steering/{name}", values.mean(), interval, **beside)
         task.result.samples[f"steering/{name}"] = of_items("mean", values, scores.objects)
-    interval = bootstrap.mean_interval(errors, objects, seed=task.seed)
+    if pre is None:
+        return
+    interval = bootstrap.mean_interval(*pre, seed=task.seed)
     beside = {"floor": floors["chance"]["pre"], "identity": floors["identity"]["pre"]}
-    task.result.add("steering/pre", errors.mean(), interval, **beside)
+    task.result.add("steering/pre", pre[0].mean(), interval, **beside)
 
 
 def _tracking(task: _Task) -> None:
@@ -381,15 +396,6 @@ def _tracking(task: _Task) -> None:
                 sample = of_items("median", scores.errors[measure], scores.objects[measure])
                 task.result.samples[f"tracking/{name}/{measure}"] = sample
         arrays[f"tracking/{name}"] = tracked.trajectory.numpy()
-        arrays[f"tracking/{name}/curve"] = scores.curve
-        arrays[f"tracking/{name}/trust"] = tracked.trust.numpy()
-    arrays["tracking/yaw_axis"] = _axis(true)
-
-
-def _axis(true: torch.Tensor) -> np.ndarray:
-    """Main axis (3,) of the true motion, for plots of the angle about it."""
-    vectors = geometry.log((true[:, :-1].mT @ true[:, 1:]).flatten(0, 1))
-    return torch.linalg.eigh(vectors.mT @ vectors).eigenvectors[:, -1].numpy()
 
 
 QUESTIONS = {

@@ -113,11 +113,10 @@ def closed_loop(steps: Tensor, back: Tensor, frame: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TrackScores:
-    """Per-item errors in degrees with the object of every item, and the two curves of drift with horizon (F - 1,)."""
+    """Per-item errors in degrees with the object of every item, and the chain's drift with horizon (F - 1,)."""
 
     errors: dict[str, np.ndarray]
     objects: dict[str, np.ndarray]
-    curve: np.ndarray
     chain_curve: np.ndarray
 
     def metrics(self) -> dict[str, float]:
@@ -166,7 +165,7 @@ def score(tracks: Tracks, clips: Clips, frame: str) -> TrackScores:
     off = ~torch.eye(frames, dtype=torch.bool)
     every = torch.einsum("biac,bjad->bijcd", true, true) if frame == "body" else torch.einsum("bjac,bidc->bijad", true, true)
     keep("pair_median_deg", rotations.errors_deg(tracks.relative[:, off], every[:, off]))
-    return TrackScores(errors=errors, objects=objects, curve=np.median(drift, 0), chain_curve=np.median(chain, 0))
+    return TrackScores(errors=errors, objects=objects, chain_curve=np.median(chain, 0))
 
 
 def floors(train: Features, clips: Clips, frame: str, *, seed: int = 0) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ import torch
 
 from vsie.evaluation import bootstrap, classification, colour, pose, released, rotations, steering
 from vsie.evaluation.inputs import Steering, part_of
+from vsie.evaluation.moments import Unscorable
 from vsie.feature_set import Features, flat
 
 RELEASED = ("classification", "rotation", "colour", "pre", "mrr")
@@ -42,6 +43,8 @@ def _stills(task, train_targets, source: torch.Tensor, target: torch.Tensor) -> 
 
 def rotation(task) -> None:
     """How did the object turn between two single frames?"""
+    if not task.test.anchored:
+        task.result.notes.append("rotation/r2_quaternion skipped: poses of two clips have no common frame")
     train_targets, test_targets = task.targets()
     source, target = pose.fixed_pairs(task.test, seed=task.seed)
     objects = task.test.objects[(source // task.test.frames).numpy()]
@@ -65,8 +68,8 @@ def rotation(task) -> None:
         intervals = scores.intervals(task.seed)
         intervals["r2_quaternion"] = bootstrap.sums_interval(sums, rotations.r2_per_dimension, seed=task.seed)
         for name, value in measures(scores).items():
-            if name == "r2_sie":
-                continue  # that one is compat=sie's
+            if name == "r2_sie" or (name == "r2_quaternion" and not task.test.anchored):
+                continue  # the one is compat=sie's, the other has signs that are those of poses
             beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
             beside |= {} if random is None else {"random_init": random[name]}
             task.result.add(f"rotation/{name}/{part}", value, intervals[name], **beside)
@@ -176,10 +179,13 @@ def as_released(task, chosen: Sequence[str]) -> None:
         task.result.notes.append("tracking skipped: SIE has no released definition of it")
     for name in [name for name in RELEASED if name in chosen]:
         task.bar.set_postfix_str(f"{name}, as SIE released it")
-        if name in ("mrr", "pre"):
-            {"mrr": mrr, "pre": pre}[name](task, released_form=True)
-        else:
-            _released_probe(task, name)
+        try:
+            if name in ("mrr", "pre"):
+                {"mrr": mrr, "pre": pre}[name](task, released_form=True)
+            else:
+                _released_probe(task, name)
+        except Unscorable as error:  # the others are kept
+            task.result.notes.append(f"{name} skipped: {error}")
         task.bar.update()
 
 
@@ -204,7 +210,7 @@ def _released_probe(task, name: str) -> None:
                 interval = bootstrap.mean_interval(values, answers.objects, seed=task.seed)
                 result.add(f"compat_sie/{name}/top{top}/{part}", values.mean(), interval, floor=floors[f"top{top}"])
         else:
-            terms = answers.r2(part)
+            terms = bootstrap.group_sums(answers.r2(part), answers.objects)
             interval = bootstrap.sums_interval(terms, rotations.r2_sie, seed=task.seed)
             result.add(f"compat_sie/{name}/r2/{part}", rotations.r2_sie(terms.sum(0)), interval, floor=floors["r2"])
 
@@ -212,6 +218,8 @@ def _released_probe(task, name: str) -> None:
 def _question(task, name: str, features: Features) -> released.Question | None:
     """What a released probe is asked of a set of features; None, with a note, where that is not known."""
     if name == "rotation":
+        if not features.anchored:
+            raise Unscorable("it is asked for turns in the objects' own frame, and clips have none in common")
         return released.rotation(torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64)))
     if name == "colour":
         hues = released.hues_of(features)
