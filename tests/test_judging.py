@@ -124,6 +124,9 @@ def test_networks_see_together_what_they_can():
     image, video = judging.build("torchvision/resnet18", "random"), judging.build("torchvision/mc3_18", "random")
     assert judging.together(image, None, 40) == 1 and judging.together(video, None, 40) == 16
     assert judging.together(video, 4, 40) == 4
+    video.stride = 8
+    assert judging.together(video, None, 12) == 8 and judging.together(video, None, 40) == 16
+    video.stride = 1
     with pytest.raises(ValueError, match="sees single images"):
         judging.together(image, 4, 40)
 

@@ -191,7 +191,8 @@ def together(encoder: Encoder, frames: int | None, length: int) -> int:
     fixed = getattr(encoder, "frames", None)
     if frames is not None and fixed and frames % fixed:
         raise ValueError(f"frames is {frames}, but the encoder takes clips of {fixed}")
-    frames = frames or fixed or max(1, min(length, MOST_FRAMES))
+    most = min(length, MOST_FRAMES)
+    frames = frames or fixed or max(1, most - most % encoder.stride)
     if frames > 1 and frames % encoder.stride:
         if length < encoder.stride:
             raise ValueError(f"the encoder takes steps of {encoder.stride} frames, the clips have {length}")
