@@ -35,7 +35,7 @@ from vsie.motion.stretches import Stretch, stretches
 FRAMES = 512  # that are solved at a time: 4 MB each at 256 x 340 pixels
 LONGEST = 96  # that are solved together: a frame takes the longer the more there are, and things are to move at one pace
 PIECE = 128  # frames that are decoded at a time
-VERSION = 5  # of the archives; a change of the estimators' results raises it
+VERSION = 6  # of the archives; a change of the estimators' results raises it
 USES = ("intrinsics", "depth", "mask")
 FLOOR = 0.035  # radians: added to the size of a turn, below it nothing can be told
 
