@@ -102,6 +102,14 @@ def test_shards_together_give_what_one_gives(videos, tmp_path):
                 np.testing.assert_array_equal(one[name], other[name])
 
 
+def test_frames_have_their_times_when_a_pace_is_chosen(videos, tmp_path, monkeypatch):
+    (tmp_path / "a.clip").write_text(json.dumps({"times": [0.0, 0.125, 0.375], "video": str(videos / "b.mp4")}))
+    asked, original = [], estimate.at_its_pace
+    monkeypatch.setattr(estimate, "at_its_pace", lambda how, clips: asked.extend(clips) or original(how, clips))
+    estimate_manifest(manifest=tmp_path, out=tmp_path / "out", **AFFINE)
+    assert [clip.times.tolist() for clip in asked] == [[0.0, 0.125, 0.375]]
+
+
 def test_a_video_that_cannot_be_read_is_counted_and_named(videos, tmp_path):
     for file in videos.glob("*.mp4"):
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -124,14 +124,14 @@ class Solver:
         self.flow, self.egomotion, self.batch = flow, egomotion, batch
         self.waiting: list[tuple[ClipMotion, int, Frames]] = []
 
-    def add(self, clip: ClipMotion, stretch: Stretch, facts: Mapping[str, np.ndarray]) -> None:
-        """The next stretch of a clip, with what else is known of its frames; it is solved sooner or later."""
+    def add(self, clip: ClipMotion, stretch: Stretch, facts: Mapping[str, np.ndarray], times: np.ndarray | None = None) -> None:
+        """The next stretch of a clip, with what else is known of its frames and their times; it is solved sooner or later."""
         clip.spans.append((stretch.span.start, stretch.span.stop, stretch.goes_on))
         if len(stretch.frames) < 2:
             return
         if self.waiting and sum(len(other.frames) for *_, other in self.waiting) + len(stretch.frames) > FRAMES:
             self.solve()
-        self.waiting.append((clip, len(clip.spans) - 1, Frames(stretch.frames, facts)))
+        self.waiting.append((clip, len(clip.spans) - 1, Frames(stretch.frames, facts, times)))
         if len(self.waiting) == self.batch:
             self.solve()
 
@@ -328,7 +328,7 @@ def estimate_manifest(
                 with open_clip(table.video(row)) as video:
                     times = np.asarray(video.times, np.float64)
                     for stretch, facts in _read(table, row, video, size, uses, needing_depth):
-                        solver.add(clip, stretch, facts)
+                        solver.add(clip, stretch, facts, times[stretch.span])
                         if len(times) > FRAMES:  # one clip may take minutes
                             bar.set_postfix_str(f"frame {clip.spans[-1][1]} of {len(times)}")
             except VideoError as error:
