@@ -62,8 +62,14 @@ def test_what_is_expected_to_be_wrong_grows_with_every_sign_of_it():
         assert (expected_error(spread, **usual | {name: worse}) > at).all()
 
 
-def test_every_figure_is_given():
+def test_every_figure_is_given(monkeypatch):
+    asked, clip_motion = [], benchmark.clip_motion
+    monkeypatch.setattr(
+        benchmark, "clip_motion", lambda flow, egomotion, clips, known: asked.append(len(clips[0]))
+        or clip_motion(flow, egomotion, clips, known)
+    )  # fmt: skip
     rows = benchmark.measured(count=1, frames=4, seed=3)
+    assert asked == [4, 61, 4, 61]  # what is quoted is what users run
     assert all(math.isfinite(row["value"]) and row["value"] > 0 for row in rows)
     figures = [row["figure"] for row in rows]
     assert "turntable, with depth, median" in figures and "orbit, over 3 frames, pairs chained" in figures

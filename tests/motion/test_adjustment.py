@@ -76,6 +76,22 @@ def test_known_depth_tells_how_far_the_centre_is():
     assert torch.equal(held.centre[:, 2], begin.centre[:, 2])
 
 
+def test_what_is_believed_of_the_centre_is_believed_however_often_one_begins_again():
+    """Else it is no belief but a damping: ten calls of a step would take the centre wherever the pictures do."""
+    tracks, true = scene()
+    beside = torch.tensor([0.02, 0.0, 0.0])
+    begin = State(torch.eye(3).expand_as(true.rotation).clone(), true.depth, true.centre + beside)
+    known = Prior(true.depth, torch.full_like(true.depth, 1e4), 0.0, torch.tensor([1e6, 1e6, 1e6]))
+    whole, _ = adjustment.adjust(tracks, begin, known, iterations=10, scale=0.5)
+    steps = begin
+    for _ in range(10):
+        steps, _ = adjustment.adjust(tracks, steps, known, iterations=1, scale=0.5)
+    torch.testing.assert_close(steps.centre, whole.centre, atol=1e-7, rtol=0)
+    firm = Prior(true.depth, known.information, 0.0, torch.tensor([1e10, 1e10, 1e10]))
+    held, _ = adjustment.adjust(tracks, begin, firm, iterations=10, scale=0.5)
+    assert float((held.centre - true.centre).abs().max()) < 1e-3  # where it is believed to be, not where it began
+
+
 def test_noise_of_a_third_of_a_pixel_and_outliers():
     tracks, true = scene(noise=0.3)
     wrong = torch.rand(tracks.weight.shape, generator=torch.Generator().manual_seed(1)) < 0.15

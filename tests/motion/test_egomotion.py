@@ -16,6 +16,7 @@ from vsie.motion.egomotion.essential import Essential, eight_point, two_view
 from vsie.motion.egomotion.kabsch import Kabsch, procrustes
 from vsie.motion.egomotion.orbit import Orbit
 from vsie.motion.egomotion.pnp import Pnp
+from vsie.motion.estimated import RELIABLE
 
 
 def share(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
@@ -145,6 +146,7 @@ def test_pure_translation_is_no_turn():
     motion = Auto()([clip])[0]
     assert motion.estimator == "affine" and motion.scale == "image"
     assert float(angles_deg(motion.poses).max()) < 2
+    assert 0 < float(motion.confidence.max()) < RELIABLE  # a plain thing that turns looks like one that shifts
     steps = (motion.poses[1:, :3, 3] - motion.poses[:-1, :3, 3])[:, :2] * clip.camera[0]
     torch.testing.assert_close(steps.median(0).values, torch.tensor([2.0, 1.0]).double(), atol=0.35, rtol=0)
 
@@ -164,6 +166,7 @@ def test_rolling_shake_is_a_turn_about_the_axis_of_view():
     found = pose.log(motion.poses[1:, :3, :3] @ motion.poses[:-1, :3, :3].mT).rad2deg()
     true = np.rad2deg(np.diff(angles))
     assert np.abs(found[:, 2].numpy() - true).mean() < 0.25 * np.abs(true).mean()
+    assert float(motion.confidence[np.abs(true) > 6].min()) > RELIABLE  # it is what most of the motion is
     assert Auto()([observe(frames)])[0].poses.isfinite().all()
 
 

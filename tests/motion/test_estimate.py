@@ -102,6 +102,14 @@ def test_shards_together_give_what_one_gives(videos, tmp_path):
                 np.testing.assert_array_equal(one[name], other[name])
 
 
+def test_frames_have_their_times_when_a_pace_is_chosen(videos, tmp_path, monkeypatch):
+    (tmp_path / "a.clip").write_text(json.dumps({"times": [0.0, 0.125, 0.375], "video": str(videos / "b.mp4")}))
+    asked, original = [], estimate.at_its_pace
+    monkeypatch.setattr(estimate, "at_its_pace", lambda how, clips: asked.extend(clips) or original(how, clips))
+    estimate_manifest(manifest=tmp_path, out=tmp_path / "out", **AFFINE)
+    assert [clip.times.tolist() for clip in asked] == [[0.0, 0.125, 0.375]]
+
+
 def test_a_video_that_cannot_be_read_is_counted_and_named(videos, tmp_path):
     for file in videos.glob("*.mp4"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -110,6 +118,100 @@ def test_a_video_that_cannot_be_read_is_counted_and_named(videos, tmp_path):
     assert len(manifests.load(path)) == 3 and "broken.mp4" in (tmp_path / "out" / "skipped.csv").read_text()
     with pytest.raises(RuntimeError, match="1 of 4 videos cannot be read"):
         estimate_manifest(manifest=tmp_path, out=tmp_path / "strict", **AFFINE)
+
+
+def posed(folder, videos, focal: float = 100.0) -> None:
+    """The folder with a video of 4 frames, its poses and intrinsics, and a manifest of them."""
+    folder.mkdir(exist_ok=True)
+    (folder / "a.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (folder / "manifest.csv").write_text("path,label,object,clip,split,poses\na.mp4,,a,0,train,a.npz\n")
+    intrinsics = np.array([[focal, 0, 48], [0, focal, 48], [0, 0, 1]])
+    np.savez(folder / "a.npz", times=np.arange(4) / 8, object_in_camera=np.tile(np.eye(4), (4, 1, 1)), intrinsics=intrinsics)
+
+
+def test_a_manifest_that_is_not_ours_is_not_replaced(videos, tmp_path):
+    posed(tmp_path / "in", videos)
+    before = (tmp_path / "in" / "manifest.csv").read_bytes()
+    for manifest in (tmp_path / "in", tmp_path / "in" / ".." / "in" / "manifest.csv"):
+        with pytest.raises(ValueError, match=r"in is the folder of the data .*manifest\.csv.* out=.*in/motion"):
+            estimate_manifest(manifest=manifest, out=tmp_path / "in", **AFFINE)
+    with pytest.raises(ValueError, match="is the folder of the data"):  # of bare videos: it would pass for the data's own
+        estimate_manifest(manifest=videos, out=videos, **AFFINE)
+    with pytest.raises(ValueError, match=r"in/manifest\.csv would be replaced, and is not of estimated motion"):
+        estimate_manifest(manifest=videos, out=tmp_path / "in", **AFFINE)
+    assert (tmp_path / "in" / "manifest.csv").read_bytes() == before and not (videos / "manifest.csv").exists()
+    assert not list(tmp_path.rglob("motion")) and not (videos / "motion").exists()
+
+
+def test_a_video_that_was_mended_is_in_the_manifest(videos, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (tmp_path / "in" / "b.mp4").write_bytes(b"half copied")
+    run = dict(out=tmp_path / "out", allowed_skips=0.5, **AFFINE)
+    assert len(manifests.load(estimate_manifest(manifest=tmp_path / "in", **run))) == 1
+    monkeypatch.chdir(tmp_path)
+    part = estimate_manifest(manifest="in", shard=(0, 2), **run)  # known by another name of the folder, too
+    assert part.name == "manifest.csv" and len(manifests.load(part)) == 1
+    (tmp_path / "in" / "b.mp4").write_bytes((videos / "b.mp4").read_bytes())
+    assert len(manifests.load(estimate_manifest(manifest=tmp_path / "in", **run))) == 2
+
+
+def test_motion_from_other_intrinsics_is_refused_by_name(videos, tmp_path):
+    def shift() -> float:
+        path = estimate_manifest(manifest=tmp_path / "in", out=tmp_path / "out", **AFFINE)
+        return float(manifests.load(path).poses(0)[1][3, 0, 3])
+
+    posed(tmp_path / "in", videos)
+    first = shift()
+    posed(tmp_path / "in", videos)  # written again, the same
+    assert shift() == first
+    posed(tmp_path / "in", videos, focal=200.0)
+    with pytest.raises(ValueError, match=r"a\.mp4\.npz: motion estimated with other intrinsics than .* now \(.*in/a\.npz\)"):
+        shift()
+    estimate_manifest(manifest=tmp_path / "in", out=tmp_path / "out", overwrite=True, **AFFINE)
+    assert shift() == pytest.approx(first / 2, rel=0.05)
+    (tmp_path / "in" / "manifest.csv").unlink()
+    with pytest.raises(ValueError, match=r"other intrinsics than are known of .*a\.mp4 now \(no pose file\)"):
+        shift()
+
+
+def test_an_overwrite_that_was_interrupted_goes_on(videos, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.mp4").write_bytes((videos / f"{name}.mp4").read_bytes())
+    run = dict(manifest=tmp_path / "in", out=tmp_path / "out", **AFFINE | {"egomotion": {"name": "affine", "points": 99}})
+    estimate_manifest(**run | AFFINE)
+    files = [tmp_path / "out" / "motion" / f"{name}.mp4.npz" for name in "ab"]
+    times = [[file.stat().st_mtime_ns for file in files]]
+    for shard in ((0, 2), (0, 1), (0, 1)):
+        estimate_manifest(**run, shard=shard, overwrite=True)
+        times.append([file.stat().st_mtime_ns for file in files])
+    old, half, whole, again = times
+    assert old[0] != half[0] == whole[0] and old[1] == half[1] != whole[1] and again == whole
+    (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
+    path = estimate_manifest(**run, overwrite=True, allowed_skips=0.5)
+    assert len(manifests.load(path)) == 1 and not files[1].exists()
+
+
+def test_large_frames_are_read_a_few_at_a_time(monkeypatch):
+    class Video:
+        times, asked = np.arange(5) / 25, []
+
+        def read(self, numbers):
+            self.asked.append(numbers.tolist())
+            return np.full((len(numbers), 300, 200, 3), 9, np.uint8)
+
+    class Table:
+        pose_file = staticmethod(lambda row: None)
+
+    monkeypatch.setattr(estimate, "BYTES", 2 * 300 * 200 * 3 + 5)
+    found = list(estimate._read(Table, 0, Video(), 100, (), False))
+    assert Video.asked == [[0], [1, 2], [3, 4]]
+    assert [(stretch.frames.shape, facts) for stretch, facts in found] == [((5, 150, 100, 3), {})]
+    monkeypatch.setattr(estimate, "BYTES", 1)
+    Video.asked.clear()
+    list(estimate._read(Table, 0, Video(), 100, (), False))
+    assert Video.asked == [[0], [1], [2], [3], [4]]
 
 
 def test_a_cut_is_not_bridged():

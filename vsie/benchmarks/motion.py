@@ -89,6 +89,15 @@ def observe(flow: Flow, clips: Sequence[Truth], *, depth: bool) -> list[Observat
     ]
 
 
+def told(flow: Flow, clips: Sequence[Truth]) -> list[Motion]:
+    """What `tools/estimate_motion.py` and ``motion=estimated`` tell of clips by their pictures and intrinsics."""
+    found = clip_motion(flow, Auto(), [clip.frames for clip in clips], [{"intrinsics": clip.intrinsics} for clip in clips])
+    return [
+        Motion(*(torch.from_numpy(one[name]) for name in ("object_in_camera", "covariance", "confidence")),
+               *(str(one[name]) for name in ("scale", "estimator", "note"))) for one in found
+    ]  # fmt: skip
+
+
 def pairwise(estimator: Egomotion, observations: Sequence[Observation]) -> list[Tensor]:
     """Poses (T, 4, 4) of clips of which nothing but pairs of neighbours was looked at, joined one after the other."""
     parts = [
@@ -130,10 +139,9 @@ def measured(*, count: int, frames: int = 16, seed: int = HELD_OUT) -> Rows:
         chosen = list(itertools.islice(itertools.cycle(names[number::2]), count))
         clips = rendered(trajectory, chosen, seed=seed + number, frames=frames)
         true = torch.stack([clip.poses for clip in clips])
-        observe(flow, clips[:1], depth=False)  # what is loaded on first use is not counted
+        seen = observe(flow, clips, depth=False)  # first, as what is loaded on first use is not counted
         begun = time.process_time()
-        seen = observe(flow, clips, depth=False)
-        motions = Auto()(seen)
+        motions = told(flow, clips)
         spent, done = spent + time.process_time() - begun, done + len(clips)
         found = quality(motions, clips)
         known = [Observation(clip.frames, one.fields, clip.intrinsics, clip.depth) for clip, one in zip(clips, seen, strict=True)]
@@ -155,8 +163,7 @@ def measured(*, count: int, frames: int = 16, seed: int = HELD_OUT) -> Rows:
                 value = float(error(poses, true, gap)[0].rad2deg().median())
                 rows.append({"figure": f"{trajectory}, over {gap} frames, {label}", "value": value, "unit": "degrees"})
         slow = rendered(trajectory, chosen[: max(2, count // 5)], seed=seed + number, frames=61, degrees=(0.7, 1.3))
-        found = clip_motion(flow, Auto(), [clip.frames for clip in slow], [{"intrinsics": clip.intrinsics} for clip in slow])
-        poses = torch.stack([torch.from_numpy(motion["object_in_camera"]) for motion in found])
+        poses = torch.stack([motion.poses for motion in told(flow, slow)])
         off, turn = error(poses, torch.stack([clip.poses for clip in slow]), 12)
         for figure, share in (("median", 0.5), ("90th percentile", 0.9)):
             rows.append({"figure": f"{trajectory}, 1 degree a frame, over 12 frames, {figure}", "unit": "of the motion",

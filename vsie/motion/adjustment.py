@@ -19,6 +19,7 @@ from vsie import pose
 from vsie.motion.fields import sample
 
 NEAR, FAR = 0.3, 3.0  # the range of depths, in distances to the centre
+AHEAD = (0.0, 0.0, 1.0)  # where the centre is believed to be before: on the axis of view, at the unit of length
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ class Prior:
         depth: Mean.
         information: Inverse variance.
         steady: Inverse variance (per squared radian) of the change from one frame's turn to the next.
-        centre: (2,) or (3,) inverse variance of the centre's place: beside the axis of view (squared tangent), and along it
-            (in squares of the depth that it starts at). Without a third number it stays at depth 1: the unit of length.
+        centre: (2,) or (3,) inverse variance of the centre's place about `AHEAD`: beside the axis of view (squared tangent), and
+            along it (in squares of the unit). Without a third number it stays at the depth that it starts at.
     """
 
     depth: Tensor
@@ -125,13 +126,12 @@ def adjust(
         The last state, and the fit of the state before the last step.
     """
     fit = None
-    start = state.centre
     for _ in range(iterations):
-        state, fit = _step(tracks, state, prior, start, scale, damping)
+        state, fit = _step(tracks, state, prior, scale, damping)
     return state, fit
 
 
-def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: float, damping: float) -> tuple[State, Fit]:
+def _step(tracks: Tracks, state: State, prior: Prior, scale: float, damping: float) -> tuple[State, Fit]:
     batch, frames = state.rotation.shape[:2]
     anchors, views = tracks.views.shape
     free = len(prior.centre)
@@ -199,7 +199,7 @@ def _step(tracks: Tracks, state: State, prior: Prior, start: Tensor, scale: floa
 
     damp = _damping(whole, state.rotation.double(), free, damping)  # of the data alone: a firm prior must not slow the rest
     whole[:, -free:, -free:] += torch.diag(prior.centre.double())
-    down[:, -free:] += prior.centre.double() * (state.centre - start)[:, :free].double()
+    down[:, -free:] += prior.centre.double() * (state.centre - torch.tensor(AHEAD))[:, :free].double()
     if prior.steady and frames > 2:
         jacobian, change = _steadiness(state.rotation.double(), free)
         whole = whole + prior.steady * jacobian.mT @ jacobian

@@ -8,6 +8,7 @@ across a cut nothing is known (`known_pairs`). Every archive holds the settings 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -34,8 +35,9 @@ from vsie.motion.stretches import Stretch, stretches
 
 FRAMES = 512  # that are solved at a time: 4 MB each at 256 x 340 pixels
 LONGEST = 96  # that are solved together: a frame takes the longer the more there are, and things are to move at one pace
-PIECE = 128  # frames that are decoded at a time
-VERSION = 5  # of the archives; a change of the estimators' results raises it
+PIECE = 128  # frames that are decoded at a time at most,
+BYTES = 256 * 2**20  # and as many as take no more than this as they are decoded
+VERSION = 6  # of the archives; a change of the estimators' results raises it
 USES = ("intrinsics", "depth", "mask")
 FLOOR = 0.035  # radians: added to the size of a turn, below it nothing can be told
 
@@ -124,14 +126,14 @@ class Solver:
         self.flow, self.egomotion, self.batch = flow, egomotion, batch
         self.waiting: list[tuple[ClipMotion, int, Frames]] = []
 
-    def add(self, clip: ClipMotion, stretch: Stretch, facts: Mapping[str, np.ndarray]) -> None:
-        """The next stretch of a clip, with what else is known of its frames; it is solved sooner or later."""
+    def add(self, clip: ClipMotion, stretch: Stretch, facts: Mapping[str, np.ndarray], times: np.ndarray | None = None) -> None:
+        """The next stretch of a clip, with what else is known of its frames and their times; it is solved sooner or later."""
         clip.spans.append((stretch.span.start, stretch.span.stop, stretch.goes_on))
         if len(stretch.frames) < 2:
             return
         if self.waiting and sum(len(other.frames) for *_, other in self.waiting) + len(stretch.frames) > FRAMES:
             self.solve()
-        self.waiting.append((clip, len(clip.spans) - 1, Frames(stretch.frames, facts)))
+        self.waiting.append((clip, len(clip.spans) - 1, Frames(stretch.frames, facts, times)))
         if len(self.waiting) == self.batch:
             self.solve()
 
@@ -204,17 +206,45 @@ def known_pairs(confidence: Tensor, segment: Tensor, covariance: Tensor, poses: 
 
 
 def settings(flow: Mapping[str, Any], egomotion: Mapping[str, Any], size: int, uses: Sequence[str]) -> str:
-    """All that a result depends on beside the video, as text: equal text, equal result."""
+    """All that a result depends on beside the video and what is told of it (`source_of`), as text: equal text, equal result."""
     drop = {"workers", "batch", "device"}
     plain = {name: {key: value for key, value in part.items() if key not in drop}
              for name, part in (("flow", flow), ("egomotion", egomotion))}  # fmt: skip
     return json.dumps({"version": VERSION, "size": size, "uses": sorted(uses), **plain}, sort_keys=True)
 
 
-def source_of(video: Path) -> str:
-    """What tells a video from another one, as text: size and time of change, and what decides where these differ."""
+def source_of(video: Path, told: Path | None = None, uses: Sequence[str] = ()) -> str:
+    """What tells a video, and what is used of its pose file, from others, as text.
+
+    Of both size and time of change, and what decides where these differ: their content.
+    """
     status = video.stat()
-    return json.dumps({"bytes": status.st_size, "changed": status.st_mtime_ns, "sha256": image_sequence.digest(video)})
+    source = {"bytes": status.st_size, "changed": status.st_mtime_ns, "sha256": image_sequence.digest(video)}
+    return json.dumps(source | {"facts": {"changed": _changed(told), "sha256": _digest(told, uses)}})
+
+
+def _changed(file: Path | None) -> list[int]:
+    """Size and time of change of a file; nothing where there is none."""
+    return [] if file is None else [file.stat().st_size, file.stat().st_mtime_ns]
+
+
+def _digest(file: Path | None, uses: Sequence[str]) -> str:
+    """The SHA-256 of what may be used of a pose file."""
+    found = hashlib.sha256()
+    for name, value in sorted(_told(file, uses).items()):
+        found.update(f"{name} {value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+    return found.hexdigest()
+
+
+def _told(file: Path | None, uses: Sequence[str]) -> dict[str, np.ndarray]:
+    """What a pose file has of `uses`; nothing where there is none."""
+    if file is None or not uses:
+        return {}
+    try:
+        with np.load(file) as archive_file:
+            return {name: np.asarray(archive_file[name]) for name in uses if name in archive_file.files}
+    except Exception as error:  # zip, header and CRC errors come as half a dozen types
+        raise ValueError(f"{file}: cannot be read as .npz ({error})") from None
 
 
 def _same(video: Path, source: Mapping[str, Any]) -> bool:
@@ -227,12 +257,18 @@ def _same(video: Path, source: Mapping[str, Any]) -> bool:
     return status.st_mtime_ns == source["changed"] or image_sequence.digest(video) == source["sha256"]
 
 
-def stale(file: Path, wanted: str, video: Path) -> bool:
+def stale(file: Path, wanted: str, video: Path, told: Path | None = None) -> bool:
     """Whether an archive is missing (True), or made from this video by the wanted settings (False).
 
+    Args:
+        file: The archive.
+        wanted: See `settings`.
+        video: What it is to be the motion of.
+        told: The pose file with what else is known of it.
+
     Raises:
-        ValueError: It was made by other settings or from another video, or is no archive of ours; the file and the difference
-            are named.
+        ValueError: It was made by other settings, from another video or from other facts, or is no archive of ours; the file
+            and the difference are named.
     """
     if not file.is_file():
         return True
@@ -250,6 +286,10 @@ def stale(file: Path, wanted: str, video: Path) -> bool:
     if not _same(video, source):
         raise ValueError(f"{file}: motion estimated from another video than {video} is now ({source['bytes']} bytes then, "
                          f"{video.stat().st_size} now); remove it, give overwrite=true, or another out")  # fmt: skip
+    facts, uses = source["facts"], expected["uses"]
+    if _changed(told) != facts["changed"] and _digest(told, uses) != facts["sha256"]:
+        raise ValueError(f"{file}: motion estimated with other {', '.join(uses)} than are known of {video} now "
+                         f"({told or 'no pose file'}); remove it, give overwrite=true, or another out")  # fmt: skip
     return False
 
 
@@ -287,7 +327,7 @@ def estimate_manifest(
         batch: Stretches at a time (a short clip without a cut is one), and no more frames than `FRAMES`.
         shard: (i, n): only the i-th of n parts, i from 0.
         allowed_skips: Share of unreadable videos above which the run stops.
-        overwrite: Replace what other settings made.
+        overwrite: Replace what was made by other settings, from another video or from other facts; the rest is kept.
         listed: Write the manifest; False where `manifest` is only a part of what is in `out`.
         progress: Show a bar.
 
@@ -295,7 +335,8 @@ def estimate_manifest(
         Path of manifest.csv, or of `out` while other shards are still missing.
 
     Raises:
-        ValueError: Something is wrong in the manifest, an archive is of other settings, or an argument is out of range.
+        ValueError: Something is wrong in the manifest, an archive is of other settings, an argument is out of range, or the
+            manifest in `out` would replace one that is not ours.
         SkippedError: Too many videos cannot be read.
     """
     for name in uses:
@@ -304,11 +345,13 @@ def estimate_manifest(
     if size < 32:
         raise ValueError(f"size is {size}, expected at least 32 pixels")
     table, out = manifest if isinstance(manifest, Manifest) else load(manifest), Path(out)
+    if listed:
+        _check_out(out, table)
     estimators, text = build(flow, egomotion), settings(flow, egomotion, size, uses)
     part, parts = shard
     rows = list(range(part * len(table) // parts, (part + 1) * len(table) // parts))
     needing_depth = estimators[1].NEEDS_DEPTH and str(egomotion["name"])
-    todo = rows if overwrite else [row for row in rows if stale(archive(out, table, row), text, table.video(row))]
+    todo = [row for row in rows if _due(table, row, out, text, overwrite)]
     skipped = Skipped(rows=len(table), population=len(rows), share=allowed_skips, file=out / "skipped.csv")
     bar = tqdm(total=len(rows), initial=len(rows) - len(todo), desc="motion", unit="clip", disable=not progress)
     solver, unwritten = Solver(*estimators, batch), []
@@ -316,7 +359,7 @@ def estimate_manifest(
     def write() -> None:
         for clip, row, times in [item for item in unwritten if item[0].solved]:
             with atomic_path(archive(out, table, row)) as temporary:
-                source = np.array(source_of(table.video(row)))
+                source = np.array(source_of(table.video(row), table.pose_file(row), uses))
                 np.savez(temporary, times=times, settings=np.array(text), source=source, **clip.joined())
             bar.update()
         unwritten[:] = [item for item in unwritten if not item[0].solved]
@@ -328,12 +371,13 @@ def estimate_manifest(
                 with open_clip(table.video(row)) as video:
                     times = np.asarray(video.times, np.float64)
                     for stretch, facts in _read(table, row, video, size, uses, needing_depth):
-                        solver.add(clip, stretch, facts)
+                        solver.add(clip, stretch, facts, times[stretch.span])
                         if len(times) > FRAMES:  # one clip may take minutes
                             bar.set_postfix_str(f"frame {clip.spans[-1][1]} of {len(times)}")
             except VideoError as error:
                 solver.forget(clip)
-                skipped.add(row, table.video(row), str(error))
+                archive(out, table, row).unlink(missing_ok=True)  # of what it was before
+                skipped.add(row, Path(os.path.abspath(table.video(row))), str(error))
                 bar.update()
                 continue
             bar.set_postfix_str("")
@@ -341,11 +385,31 @@ def estimate_manifest(
             write()
         solver.solve()
         write()
-    lost = _lost(skipped, table)
+    lost = _lost(skipped, table, out)
     if listed and all(_holds(archive(out, table, row), text) for row in range(len(table)) if row not in lost):
         _write_manifest(out, table, text, lost)
         return out / "manifest.csv"
     return out
+
+
+def _check_out(out: Path, table: Manifest) -> None:
+    """Refuse a folder whose manifest is the data's own, or would pass for it."""
+    if out.resolve() == Path(table.root).resolve():
+        raise ValueError(f"out={out} is the folder of the data ({table.file}), whose manifest.csv would be that of the estimated "
+                         f"motion; give a folder of its own, such as out={out / 'motion'}")  # fmt: skip
+    if (out / "manifest.csv").is_file() and not (out / "motion.json").is_file():
+        raise ValueError(f"{out / 'manifest.csv'} would be replaced, and is not of estimated motion, as no motion.json is beside "
+                         "it; choose another out")  # fmt: skip
+
+
+def _due(table: Manifest, row: int, out: Path, text: str, overwrite: bool) -> bool:
+    """Whether the motion of a row is to be estimated; see `stale`."""
+    try:
+        return stale(archive(out, table, row), text, table.video(row), table.pose_file(row))
+    except ValueError:
+        if overwrite:
+            return True
+        raise
 
 
 def _holds(file: Path, text: str) -> bool:
@@ -356,13 +420,14 @@ def _holds(file: Path, text: str) -> bool:
         return json.loads(str(found["settings"])) == json.loads(text)
 
 
-def _lost(skipped: Skipped, table: Manifest) -> set[int]:
-    """Rows that could not be read, here or by another shard."""
+def _lost(skipped: Skipped, table: Manifest, out: Path) -> set[int]:
+    """Rows that could not be read, here or by another shard, and still cannot: once mended a video has an archive."""
     if skipped.file is None or not skipped.file.is_file():
         return set()
     with open(skipped.file, newline="", encoding="utf-8") as file:
-        names = {row["path"] for row in csv.DictReader(file)}
-    return {row for row in range(len(table)) if str(table.video(row)) in names}
+        names = {os.path.realpath(row["path"]) for row in csv.DictReader(file)}
+    missing = (row for row in range(len(table)) if not archive(out, table, row).is_file())
+    return {row for row in missing if os.path.realpath(table.video(row)) in names}
 
 
 def _read(
@@ -375,14 +440,17 @@ def _read(
 
     def pieces() -> Iterator[np.ndarray]:
         nonlocal facts, shape
-        for numbers in np.split(np.arange(frames), range(PIECE, frames, PIECE)):  # at full size never all at once
-            piece = video.read(numbers)
+        start, most = 0, 1  # the first frame tells how large all are
+        while start < frames:
+            piece = video.read(np.arange(start, min(start + most, frames)))
             if facts is None:
                 height, width = piece.shape[1:3]
                 scale = min(1.0, size / min(height, width))
                 shape = (round(width * scale), round(height * scale)) if scale < 1 else None
                 facts = _facts(table, row, (frames, height, width), shape, uses, needing_depth)
+                most = min(PIECE, max(1, BYTES // piece.nbytes))
             yield piece if shape is None else np.stack([cv2.resize(f, shape, interpolation=cv2.INTER_AREA) for f in piece])
+            start += len(piece)
 
     for stretch in stretches(pieces(), frames, LONGEST):
         part = facts_of(facts, stretch.span)
@@ -399,13 +467,8 @@ def _facts(
     needing_depth: str | bool,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What else is known of a clip of (T, H, W) frames, as its archive has it; intrinsics are those of the working size."""
-    file, facts = table.pose_file(row), {}
-    if file is not None and uses:
-        try:
-            with np.load(file) as archive_file:
-                facts = {name: np.asarray(archive_file[name]) for name in uses if name in archive_file.files}
-        except Exception as error:  # zip, header and CRC errors come as half a dozen types
-            raise ValueError(f"{file}: cannot be read as .npz ({error})") from None
+    file = table.pose_file(row)
+    facts = _told(file, uses)
     for name, found in facts.items():
         expected = (3, 3) if name == "intrinsics" else whole
         if found.shape != expected:

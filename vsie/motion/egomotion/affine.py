@@ -1,7 +1,8 @@
 """Anything else: the six numbers of the foreground's affine flow, and of them what a rigid motion can say.
 
 The turn about the axis of view is the curl, the approach is the divergence, the shift is the mean; tilt cannot be told from
-shape by an affine flow of one pair and is given as zero, with the covariance to say so. Unit of length: the depth.
+shape by an affine flow of one pair and is given as zero, with the covariance to say so: a motion of which it tells no turn is
+never one to rely on, as a plain thing that turns looks like one that shifts. Unit of length: the depth.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from vsie import pose
 from vsie.motion.egomotion.base import Observation
 from vsie.motion.egomotion.pairwise import Deltas, Matches, Pairwise
 from vsie.motion.foreground import fit_affine
+
+TILT, ROLL = math.radians(5), math.radians(2)  # what is not known of the turn at least, where the flow shows no sign of tilt
 
 
 class Affine(Pairwise):
@@ -60,5 +63,4 @@ def covariance_of(affine: Tensor) -> Tensor:
     """Squared radians (N, 3, 3): the shear and the foreshortening of (N, 2, 3) are tilt that was not accounted for."""
     part = affine[:, :, :2]
     shear = (part[:, 0, 0] - part[:, 1, 1]).square() + (part[:, 0, 1] + part[:, 1, 0]).square()
-    tilt = shear + math.radians(2) ** 2
-    return torch.diag_embed(torch.stack([tilt, tilt, 0.1 * tilt], -1))
+    return torch.diag_embed(torch.stack([shear + TILT**2, shear + TILT**2, 0.1 * (shear + ROLL**2)], -1))

@@ -127,7 +127,7 @@ class Orbit(Egomotion):
         units = [_distance(clip, self.points) for clip in clips] if clips[0].depth_known else None
         near, near_prior, _ = self.tracks(clips, 1, 1, units)
         state = State(
-            torch.eye(3).repeat(batch, frames, 1, 1), near_prior.depth.clone(), torch.tensor([0.0, 0.0, 1.0]).repeat(batch, 1)
+            torch.eye(3).repeat(batch, frames, 1, 1), near_prior.depth.clone(), torch.tensor(adjustment.AHEAD).repeat(batch, 1)
         )
         # at first the turn hardly changes over the clip: else a part of it falls into the mirrored solution
         loose = 30 if units is None else 1
