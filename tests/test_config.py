@@ -168,3 +168,10 @@ def test_a_sweep_runs_every_combination(tools, tmp_path):
     result = run(tools, "train", "-m", "method=vsie,vicreg", "seed=0,1", *tiny, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(list((tmp_path / "runs").glob("*/checkpoint/model.safetensors"))) == 4
+
+
+@pytest.mark.parametrize("method", components.names("methods"))
+def test_a_method_keeps_its_own_predictor_in_the_recipes_of_3diebench(method):
+    recipe = compose("train", ["experiment=3diebench_128", f"method={method}", "data.root=x"])
+    assert recipe.predictor["name"] == compose("train", [f"method={method}"]).predictor["name"]
+    assert recipe.method["name"] == method
