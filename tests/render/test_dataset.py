@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
 import errno
 import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,12 +17,14 @@ from collections import Counter
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.video.frame import PictureType
 
 import vsie
-from vsie.render import clips, families, trajectories
+from vsie.benchmarks import render as benchmark
+from vsie.render import clips, families, pool, trajectories
 from vsie.render.dataset import parse_shard, render_dataset
 
 NAMES = ("chair", "sofa")
@@ -182,6 +186,22 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(tmp_path):
     assert not list((tmp_path / "set").rglob("*.partial*"))
 
 
+@pytest.mark.parametrize("start", [
+    lambda context: (pool._start_worker, (None, context.Event())), lambda context: (benchmark._share, (None,)),
+], ids=["rendering", "benchmark"])  # fmt: skip
+def test_a_process_that_renders_has_one_thread(start):
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, *start(context)) as executor:
+        assert executor.submit(cv2.getNumThreads).result(timeout=60) == 1
+
+
+def test_one_thread_is_for_a_while():
+    before = cv2.getNumThreads()
+    with pool.one_thread():
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
+
+
 def test_done_is_done(reference):
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*.mp4")}
     assert render(reference) == reference / "manifest.csv"
@@ -221,8 +241,6 @@ def test_overwrite_replaces_our_own_folder_and_never_another(tmp_path):
 
 
 def test_splits_are_by_object_and_balanced_over_classes(tmp_path, monkeypatch):
-    from vsie.render import pool
-
     monkeypatch.setattr(pool, "run", lambda *unused, **also: None)  # the plan alone: no picture is needed
     names = families.names()
     table = rows(render(tmp_path / "many", objects=10 * len(names), families=None, val_fraction=0.2))

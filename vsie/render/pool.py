@@ -120,7 +120,7 @@ def _start_worker(work: Work, stop) -> None:
     """Set a spawned process up: go when the parent goes, one thread."""
     global _worker
     threading.Thread(target=_follow_parent, daemon=True).start()
-    one_thread().__enter__()
+    limit_threads()
     _worker = work, stop.is_set
 
 
@@ -136,16 +136,27 @@ def _render_item(item: Item) -> int:
     return work.render(item, stopped)
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep linear algebra and OpenCV to one thread: the work is split over processes already."""
+def limit_threads() -> contextlib.AbstractContextManager:
+    """Keep linear algebra and OpenCV to one thread from now on: the work is split over processes already.
+
+    Returns:
+        What ends the limit of linear algebra, when left; OpenCV's stays.
+    """
     import cv2
     import threadpoolctl
 
-    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    return threadpoolctl.threadpool_limits(1)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """`limit_threads`, for a while."""
+    import cv2
+
+    before = cv2.getNumThreads()
     try:
-        with threadpoolctl.threadpool_limits(1):
+        with limit_threads():
             yield
     finally:
         cv2.setNumThreads(before)
