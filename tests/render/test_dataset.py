@@ -224,6 +224,18 @@ def test_other_arguments_are_refused_by_name(reference, changes, message):
     assert contents(reference) == before
 
 
+def test_pictures_that_have_changed_are_not_mixed_with_those_of_before(reference, tmp_path, monkeypatch):
+    assert "changed" not in json.loads((reference / "render.json").read_text())
+    monkeypatch.setitem(clips.CHANGED, "turntable", 1)
+    with pytest.raises(ValueError, match=r"begun with other arguments \(changed: found None, expected {'turntable': 1}\)"):
+        render(reference)
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    monkeypatch.delitem(clips.CHANGED, "turntable")
+    with pytest.raises(ValueError, match=r"changed: found {'turntable': 1}, expected None"):
+        render(tmp_path / "set", objects=1, clips_per_object=1)
+
+
 def test_overwrite_replaces_our_own_folder_and_never_another(tmp_path):
     small = {"objects": 1, "clips_per_object": 1}
     render(tmp_path / "set", **small)

@@ -5,7 +5,7 @@ each object's mesh and each of its clips then draw from random streams of their 
 the bytes do not depend on the number of workers, on shards, on the order or on how often the run was interrupted; and
 what is done already is seen from the files, each of which is whole or not there.
 
-    DIR/render.json      the arguments, written first; a run with other arguments is refused
+    DIR/render.json      version and arguments, written first; a run with other arguments is refused
     DIR/classes.txt      one class name per line
     DIR/clips/OBJECT/CLIP.mp4 and .npz
     DIR/manifest.csv     path,label,object,clip,split,poses; written when all is there
@@ -32,7 +32,7 @@ from pathlib import Path
 import vsie
 from vsie.files import atomic_path, write_text
 from vsie.render import Renderer, pool
-from vsie.render.clips import ClipSettings, generator, render_clip, write_clip
+from vsie.render.clips import ClipSettings, changes, generator, render_clip, write_clip
 
 MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".ply")
 LAYOUTS = ("clips", "3diebench")
@@ -230,8 +230,9 @@ def render_dataset(
     if views:  # not noted otherwise: folders of clips that were begun before this option existed go on
         three_die_bench.check(settings)
         arguments |= {"layout": layout, "translated": translated}
+    arguments |= changes(trajectory, translated)
     out = Path(out)
-    _claim(out, {"version": vsie.__version__} | arguments, overwrite)
+    _claim(out, arguments, overwrite)
     write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
 
     if views:
@@ -358,8 +359,8 @@ def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
             before = json.loads(record.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
-        layout = [name for name in ("layout", "translated") if name in before]  # which a folder of clips does not note
-        different = [name for name in dict.fromkeys([*arguments, *layout]) if before.get(name) != arguments.get(name)]
+        noted = [name for name in ("layout", "translated", "changed") if name in before]  # where there is something to note
+        different = [name for name in dict.fromkeys([*arguments, *noted]) if before.get(name) != arguments.get(name)]
         if not different:
             return
         if not overwrite:
@@ -374,7 +375,7 @@ def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
             shutil.rmtree(out / name, ignore_errors=True)
         for path in (out / "dataset.json", out / "classes.txt", *out.glob("manifest*.csv"), *out.glob("*.npy")):
             path.unlink(missing_ok=True)
-    write_text(record, json.dumps(arguments, indent=1) + "\n")
+    write_text(record, json.dumps({"version": vsie.__version__} | arguments, indent=1) + "\n")
 
 
 def _write_manifest(path: Path, items: Sequence[Item], work: Work) -> None:
