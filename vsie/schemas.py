@@ -71,7 +71,7 @@ class BenchConfig:
 
     Args:
         views: Views that every object has to have.
-        rotations: ``released``: Euler angles within 90 degrees; ``ood``: beyond them; ``any``.
+        rotations: ``released``: Euler angles within 90 degrees; ``ood``: first and third beyond them; ``any``.
         swap_rb: Change red and blue.
         objects: Only about so many objects, for a quick look.
         ood: A folder with held-out rotations of the objects of the split val, which take the place of theirs.
