@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vsie.render import Camera, Light, Mesh, Renderer, families, three_die_bench
+from vsie.render import Camera, Light, Mesh, Renderer, families, occlusion, three_die_bench
 from vsie.render.clips import ClipSettings, generator
 from vsie.render.dataset import render_dataset
 
@@ -121,6 +122,31 @@ def test_a_translation_is_in_the_objects_own_frame(tmp_path):
         differs = cv2.dilate((np.abs(image - floor).max(-1) > 12).astype(np.uint8), np.ones((3, 3), np.uint8))
         assert differs[pixels[inside, 1], pixels[inside, 0]].mean() > 0.8
     assert np.std(moves, axis=0).min() > 0.1
+
+
+@pytest.mark.parametrize("family", ["chair", "mug"])
+def test_a_moved_object_looks_as_one_that_was_built_where_it_is(family):
+    """By whole cells of the lattice of baked points, which is then laid alike: to the last level."""
+    mesh, light = families.build(family, generator(0, 0)), Light(0.3, 0.5, 1.0, 0.6)
+    corners = mesh.vertices[mesh.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    rotation, still = Rotation.from_euler("xyz", [0.4, -0.3, 1.0]).as_matrix(), Renderer(mesh, size=64, supersample=2)
+    for cells in ((1, -2, 0), (-2, 1, 1)):
+        by = 0.8 * math.sqrt(area / occlusion._POINTS) * np.array(cells)
+        moved = Renderer(dataclasses.replace(mesh, vertices=mesh.vertices + by), size=64, supersample=2)
+        found, expected = (one.render(rotation, light, auxiliary=True) for one in (still.moved(by), moved))
+        error = np.abs(found.rgb.astype(int) - expected.rgb)
+        assert expected.mask.mean() > 0.02 and error.max() <= 1 and error[expected.mask].mean() < 0.01
+        np.testing.assert_array_equal(found.mask, expected.mask)
+        np.testing.assert_allclose(found.depth, expected.depth, rtol=1e-5)
+    assert np.abs(still.render(rotation, light).rgb.astype(int) - found.rgb).max() > 20  # and the first stays where it is
+
+
+def test_the_light_of_an_object_is_baked_once_for_all_places(tmp_path, monkeypatch):
+    bake, baked = occlusion.SurfaceLight._bake, []
+    monkeypatch.setattr(occlusion.SurfaceLight, "_bake", lambda self: (baked.append(self), bake(self)))
+    render(tmp_path / "set", translated=True, objects=2, clips_per_object=3)
+    assert len(baked) == 2
 
 
 @pytest.mark.parametrize("how", ["workers", "shards", "resumed"])

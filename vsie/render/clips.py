@@ -23,7 +23,7 @@ from vsie.render import trajectories as motion
 AUXILIARY = ("depth", "mask", "normals", "flow", "occlusion")
 GROUP_OF_PICTURES = 4
 QUALITY = 18
-CHANGED = {"ood": 1}
+CHANGED = {"ood": 1, "translated": 1}
 """How often pictures of the same arguments have become others since 0.1.0: of a trajectory, of `translated` objects, or of `all`.
 Whoever changes what is rendered counts up what it concerns; then nothing that was rendered before is continued or used in its
 place. What is not named here is as it always was, whatever the version."""
