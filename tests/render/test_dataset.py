@@ -9,6 +9,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from av.video.frame import PictureType
 
 import vsie
 from vsie.benchmarks import render as benchmark
-from vsie.render import clips, families, pool, trajectories
+from vsie.render import clips, dataset, families, pool, trajectories
 from vsie.render.dataset import parse_shard, render_dataset
 
 NAMES = ("chair", "sofa")
@@ -250,6 +251,56 @@ def test_overwrite_replaces_our_own_folder_and_never_another(tmp_path):
     assert list((tmp_path / "photos").iterdir()) == [tmp_path / "photos" / "holiday.jpg"]
     with pytest.raises(FileExistsError, match="is a file"):
         render(tmp_path / "photos" / "holiday.jpg", **small)
+
+
+def test_of_shards_that_overwrite_together_the_first_alone_removes_what_was_there(tmp_path, monkeypatch):
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    remove, removed = shutil.rmtree, []
+
+    def slow(path, **options):
+        removed.append(path)
+        time.sleep(0.3)
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+
+    def shard(number: int) -> None:
+        dataset._claim(tmp_path / "set", {"seed": 9}, overwrite=True)
+        (tmp_path / "set/clips").mkdir(exist_ok=True)
+        (tmp_path / f"set/clips/{number}.mp4").write_bytes(b"rendered")
+
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        for future in [executor.submit(shard, number) for number in range(2)]:
+            future.result()
+    assert removed == [tmp_path / "set/clips"]
+    assert sorted(path.name for path in (tmp_path / "set/clips").iterdir()) == ["0.mp4", "1.mp4"]
+
+
+def test_shards_that_start_together_do_not_take_each_other_for_something_else(tmp_path, monkeypatch):
+    """One lists the folder before the other's record is there, and looks for the record after."""
+    listing = os.listdir
+
+    def late(path="."):
+        render(tmp_path / "set", objects=1, clips_per_object=1)
+        return listing(path)
+
+    (tmp_path / "set").mkdir()
+    monkeypatch.setattr(os, "listdir", lambda path=".": (monkeypatch.setattr(os, "listdir", listing), late(path))[1])
+    assert render(tmp_path / "set", objects=1, clips_per_object=1) == tmp_path / "set/manifest.csv"
+
+
+def test_an_interrupted_overwrite_does_not_look_finished(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", interrupted)
+        render(tmp_path / "set", objects=1, clips_per_object=1, seed=9, overwrite=True)
+    assert not list((tmp_path / "set").glob("manifest*")) and not (tmp_path / "set/dataset.json").exists()
+    render(tmp_path / "set", objects=1, clips_per_object=1, seed=9, overwrite=True)
+    render(tmp_path / "fresh", objects=1, clips_per_object=1, seed=9)
+    assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
 
 
 def test_splits_are_by_object_and_balanced_over_classes(tmp_path, monkeypatch):

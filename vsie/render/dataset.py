@@ -30,7 +30,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import vsie
-from vsie.files import atomic_path, write_text
+from vsie.files import atomic_path, locked, write_text
 from vsie.render import Renderer, pool
 from vsie.render.clips import ClipSettings, changes, generator, render_clip, write_clip
 
@@ -341,7 +341,8 @@ def _plan(classes: list[str], sources: list[list[tuple[str, str]]], objects: int
 
 
 def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
-    """Make `out` this run's folder, or see that it already is.
+    """Make `out` this run's folder, or see that it already is; one process at a time, so that of shards which start together the
+    first alone removes what was there.
 
     Raises:
         FileExistsError: When it holds something else.
@@ -350,32 +351,38 @@ def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
     record = out / "render.json"
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"out={out} is a file, expected a folder")
-    if not record.exists():
-        others = sorted(name for name in os.listdir(out) if ".partial" not in name) if out.is_dir() else []
-        if others:
-            raise FileExistsError(f"out={out} holds {others[0]!r} and no render.json, so it is not a data set of ours")
-    else:
-        try:
-            before = json.loads(record.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
-        noted = [name for name in ("layout", "translated", "changed") if name in before]  # where there is something to note
-        different = [name for name in dict.fromkeys([*arguments, *noted]) if before.get(name) != arguments.get(name)]
-        if not different:
-            return
-        if not overwrite:
-            found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments.get(name)!r}" for name in different)
-            raise ValueError(
-                f"out={out} was begun with other arguments ({found}); give the same ones to continue, or another folder"
-            )
-        folders = ["clips"]
-        if before.get("layout") == "3diebench" and (out / "classes.txt").is_file():
-            folders += (out / "classes.txt").read_text(encoding="utf-8").split("\n")
-        for name in filter(None, folders):
-            shutil.rmtree(out / name, ignore_errors=True)
-        for path in (out / "dataset.json", out / "classes.txt", *out.glob("manifest*.csv"), *out.glob("*.npy")):
-            path.unlink(missing_ok=True)
-    write_text(record, json.dumps({"version": vsie.__version__} | arguments, indent=1) + "\n")
+    # listed first: what another shard has written in the meantime is there only after its record
+    others = sorted(name for name in os.listdir(out) if not name.startswith(f".{record.stem}.")) if out.is_dir() else []
+    if others and not record.exists():
+        raise FileExistsError(f"out={out} holds {others[0]!r} and no render.json, so it is not a data set of ours")
+    with locked(record):
+        if record.exists():
+            try:
+                before = json.loads(record.read_text(encoding="utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
+            noted = [name for name in ("layout", "translated", "changed") if name in before]  # where there is something to note
+            different = [name for name in dict.fromkeys([*arguments, *noted]) if before.get(name) != arguments.get(name)]
+            if not different:
+                return
+            if not overwrite:
+                found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments.get(name)!r}" for name in different)
+                raise ValueError(
+                    f"out={out} was begun with other arguments ({found}); give the same ones to continue, or another folder"
+                )
+            _empty(out, before.get("layout") == "3diebench")
+        write_text(record, json.dumps({"version": vsie.__version__} | arguments, indent=1) + "\n")
+
+
+def _empty(out: Path, views: bool) -> None:
+    """Remove a data set of ours but its record: first what says that it is whole, then clips, or the views of its classes."""
+    classes = out / "classes.txt"
+    folders = ["clips", *(classes.read_text(encoding="utf-8").split("\n") if views and classes.is_file() else ())]
+    for path in (out / "dataset.json", *out.glob("manifest*.csv"), *out.glob("*.npy")):
+        path.unlink(missing_ok=True)
+    for name in filter(None, folders):
+        shutil.rmtree(out / name, ignore_errors=True)
+    classes.unlink(missing_ok=True)
 
 
 def _write_manifest(path: Path, items: Sequence[Item], work: Work) -> None:
