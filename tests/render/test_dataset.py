@@ -415,6 +415,29 @@ def test_meshes_from_files_take_the_same_way(tmp_path):
         render(tmp_path / "broken", **{**changes, "meshes": tmp_path / "empty"})
 
 
+def test_a_mesh_folder_that_has_changed_is_another_data_set(tmp_path, monkeypatch):
+    """A class in front moves all others' labels, and objects between train and val, though there are as many of them."""
+    monkeypatch.setattr(pool, "run", lambda *unused, **also: None)
+    for name in ("chair/a", "chair/b", "sofa/c", "sofa/d"):
+        (tmp_path / "meshes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "meshes" / name).with_suffix(".obj").write_text("v 0 0 0\n")
+    changes = {"objects": 3, "families": None, "meshes": tmp_path / "meshes"}
+    render(tmp_path / "set", **changes)
+    before = contents(tmp_path / "set")
+    render(tmp_path / "set", **changes)
+    assert contents(tmp_path / "set") == before
+    (tmp_path / "meshes/bed").mkdir()
+    (tmp_path / "meshes/bed/z.obj").write_text("v 0 0 0\n")
+    with pytest.raises(ValueError, match=r"begun with other arguments \(meshes_listed: found '\w{16}', expected '\w{16}'\)"):
+        render(tmp_path / "set", **changes)
+    assert contents(tmp_path / "set") == before
+    (tmp_path / "meshes/bed/z.obj").unlink()
+    record = tmp_path / "set/render.json"  # as 0.1.0 wrote it: it goes on, and is noted from now on
+    record.write_text(json.dumps({key: value for key, value in json.loads(record.read_text()).items() if key != "meshes_listed"}))
+    render(tmp_path / "set", **changes)
+    assert contents(tmp_path / "set") == before
+
+
 def test_shapenet_is_rendered_by_its_listing(tmp_path):
     import trimesh
 

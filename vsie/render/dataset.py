@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -25,7 +26,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -227,6 +228,9 @@ def render_dataset(
         "meshes": None if meshes is None else str(meshes),
         "val_fraction": val_fraction,
     }
+    if meshes is not None:  # what is in the folder decides about classes, splits and random numbers
+        plan = json.dumps([astuple(item) for item in items])
+        arguments |= {"meshes_listed": hashlib.sha256(plan.encode()).hexdigest()[:16]}
     if views:  # not noted otherwise: folders of clips that were begun before this option existed go on
         three_die_bench.check(settings)
         arguments |= {"layout": layout, "translated": translated}
@@ -361,16 +365,16 @@ def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
                 before = json.loads(record.read_text(encoding="utf-8"))
             except (json.JSONDecodeError, UnicodeDecodeError):
                 raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
+            before = {"meshes_listed": arguments.get("meshes_listed")} | before  # which 0.1.0 did not note
             noted = [name for name in ("layout", "translated", "changed") if name in before]  # where there is something to note
             different = [name for name in dict.fromkeys([*arguments, *noted]) if before.get(name) != arguments.get(name)]
-            if not different:
-                return
-            if not overwrite:
+            if different and not overwrite:
                 found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments.get(name)!r}" for name in different)
                 raise ValueError(
                     f"out={out} was begun with other arguments ({found}); give the same ones to continue, or another folder"
                 )
-            _empty(out, before.get("layout") == "3diebench")
+            if different:
+                _empty(out, before.get("layout") == "3diebench")
         write_text(record, json.dumps({"version": vsie.__version__} | arguments, indent=1) + "\n")
 
 
