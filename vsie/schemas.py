@@ -31,6 +31,7 @@ class RenderConfig:
     supersample: int = 2
     fps: float = 8.0
     val_fraction: float = 0.2
+    allowed_skips: float = 0.01
     sheet: str | None = None
     overwrite: bool = False
 

@@ -453,13 +453,41 @@ def test_shapenet_is_rendered_by_its_listing(tmp_path):
     assert labels == {"02_a": "0", "04_b": "1", "04_a": "1"}
 
 
+@pytest.mark.parametrize("how", ["alone", "workers", "shards"])
+def test_a_broken_mesh_is_left_out_and_named_until_it_is_mended(tmp_path, how):
+    write_meshes(tmp_path / "meshes")
+    whole = (tmp_path / "meshes/box/red.obj").read_bytes()
+    (tmp_path / "meshes/box/blue.obj").write_text("nothing\n")
+    changes = {"objects": None, "families": None, "meshes": tmp_path / "meshes", "workers": 2 if how == "workers" else 1,
+               "allowed_skips": 1.0 if how == "shards" else 0.5}  # fmt: skip
+
+    def start() -> Path:
+        out = tmp_path / "set"
+        for shard in ((1, 2), (0, 2)) if how == "shards" else ((0, 1),):
+            render(out, shard=shard, **changes)
+        return out
+
+    out = start()
+    assert [row["object"] for row in rows(out / "manifest.csv")] == ["ball_a_model"] * 2 + ["box_red"] * 2
+    (row,) = rows(out / "skipped.csv")
+    assert row["object"] == "box_blue" and row["file"].endswith("box/blue.obj") and "blue.obj: " in row["reason"]
+    assert json.loads((out / "dataset.json").read_text())["counts"]["objects"] == 2
+    splits = {row["object"]: row["split"] for row in rows(out / "manifest.csv")}
+    (tmp_path / "meshes/box/blue.obj").write_bytes(whole)
+    assert start() == out and not (out / "skipped.csv").exists()
+    assert {row["object"] for row in rows(out / "manifest.csv")} == {"ball_a_model", "box_red", "box_blue"}
+    assert splits.items() <= {row["object"]: row["split"] for row in rows(out / "manifest.csv")}.items()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_object_is_named(tmp_path, workers):
     write_meshes(tmp_path / "meshes")
     (tmp_path / "meshes/box/red.obj").write_text("nothing\n")
-    with pytest.raises((ValueError, RuntimeError), match=r"object box_red \(number 1, from .*red\.obj\)"):
+    told = r"1 of 2 objects cannot be used \(see .*skipped.csv\), expected at most 1.00%.*object box_red \(number 1, .*red.obj\)"
+    with pytest.raises(ValueError, match=told):
         render(tmp_path / "set", objects=None, families=None, meshes=tmp_path / "meshes", workers=workers)
     assert not (tmp_path / "set" / "manifest.csv").exists()
+    assert [row["object"] for row in rows(tmp_path / "set" / "skipped.csv")] == ["box_red"]
 
 
 def test_full_disk_is_one_clear_error_with_nothing_half_written(tmp_path, monkeypatch):
