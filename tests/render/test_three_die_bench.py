@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vsie.render import Camera, Light, Mesh, Renderer, families, occlusion, three_die_bench
+from vsie.data.three_die_bench import load
+from vsie.render import Camera, Light, Mesh, Renderer, dataset, families, occlusion, three_die_bench
 from vsie.render.clips import ClipSettings, generator
 from vsie.render.dataset import render_dataset
 
@@ -61,7 +63,7 @@ def test_the_layout_is_the_released_one(folder):
 
 
 def test_an_object_has_fifty_views_where_nothing_is_said(tmp_path):
-    out = render(tmp_path / "set", objects=1, clips_per_object=None, families=("sofa",))
+    out = render(tmp_path / "set", objects=1, clips_per_object=None, families=("sofa",), val_fraction=0.0)
     assert len(list(out.glob("sofa/*/image_*.jpg"))) == len(list(out.glob("sofa/*/latent_*.npy"))) == 50
 
 
@@ -99,7 +101,8 @@ def test_latents_have_the_ranges_and_means_of_3diebench(monkeypatch, trajectory,
 
 def test_a_translation_is_in_the_objects_own_frame(tmp_path):
     """x_world = R (x_object + t), as 3DIEBench-T: the object is drawn where that puts it, and above the floor."""
-    out = render(tmp_path / "set", translated=True, families=("sofa",), objects=1, clips_per_object=8, size=64)
+    changes = {"families": ("sofa",), "objects": 1, "val_fraction": 0.0}
+    out = render(tmp_path / "set", translated=True, clips_per_object=8, size=64, **changes)
     mesh = families.build("sofa", generator(7, 0))
     moves = []
     for view in range(8):
@@ -145,7 +148,7 @@ def test_a_moved_object_looks_as_one_that_was_built_where_it_is(family):
 def test_the_light_of_an_object_is_baked_once_for_all_places(tmp_path, monkeypatch):
     bake, baked = occlusion.SurfaceLight._bake, []
     monkeypatch.setattr(occlusion.SurfaceLight, "_bake", lambda self: (baked.append(self), bake(self)))
-    render(tmp_path / "set", translated=True, objects=2, clips_per_object=3)
+    render(tmp_path / "set", translated=True, objects=2, clips_per_object=3, val_fraction=0.0)
     assert len(baked) == 2
 
 
@@ -189,6 +192,35 @@ def test_what_the_layout_cannot_hold_is_refused(tmp_path, changes, told):
     with pytest.raises(ValueError, match=told):
         render(tmp_path / "set", **changes)
     assert not (tmp_path / "set").exists()
+
+
+def test_every_class_that_is_trained_on_is_held_out_too(tmp_path):
+    """As `vsie.data.three_die_bench` asks for: of small classes the last object, else no plan changes."""
+    names = families.TURNTABLE_FAMILIES
+    with pytest.raises(ValueError, match=r"an object of every class in val, found none of car \(1 in train\), .*objects=24"):
+        render(tmp_path / "few", objects=10, families=names, val_fraction=0.2)
+    assert not (tmp_path / "few").exists()
+    for objects in (24, 40, 600, 1200):
+        items = dataset._plan(*dataset._family_sources(names, objects), objects, Fraction(1, 5))
+        labels = [{item.label for item in items if item.split == split} for split in ("train", "val")]
+        kept = dataset._hold_out(items)
+        assert (kept == items) == (labels[0] <= labels[1]) and (objects < 600 or kept == items)
+        dataset._check_held_out(kept, names)
+        moved = [new for old, new in zip(items, kept, strict=True) if old != new]
+        assert {item.label for item in moved} == labels[0] - labels[1] and all(item.index >= objects - 12 for item in moved)
+    out = render(tmp_path / "set", objects=4, clips_per_object=2, val_fraction=0.1)
+    assert len(load(out).rows("val")) == 2
+
+
+def test_a_class_that_has_lost_what_it_holds_out_is_named(tmp_path):
+    for name in ("box/a", "box/b", "slab/a", "slab/b"):
+        (tmp_path / "meshes" / name).parent.mkdir(parents=True, exist_ok=True)
+        solid = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 4\n"
+        (tmp_path / "meshes" / f"{name}.obj").write_text("nothing\n" if name == "slab/b" else solid)
+    changes = {"objects": None, "families": None, "meshes": tmp_path / "meshes", "val_fraction": 0.1, "allowed_skips": 0.5}
+    with pytest.raises(ValueError, match=r"found none of slab \(1 in train\): expected at least 2 usable"):
+        render(tmp_path / "set", **changes)
+    assert not (tmp_path / "set/train_images.npy").exists() and (tmp_path / "set/skipped.csv").exists()
 
 
 def test_shapenet_meshes_keep_their_synset_and_name(tmp_path):

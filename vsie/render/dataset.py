@@ -28,7 +28,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -221,7 +221,7 @@ def render_dataset(
         auxiliary: Arrays to keep in the archives: depth, mask, normals, flow, occlusion.
         supersample: Rays per pixel along each side.
         fps: Frames per second, for the times.
-        val_fraction: Share of each class's objects in the split ``val``.
+        val_fraction: Share of each class's objects in the split ``val``; with the layout ``3diebench`` one at least, unless 0.
         allowed_skips: Share of mesh files that may be unusable. Their objects are left out and listed in skipped.csv; more
             of them stop the run.
         overwrite: Remove what a run with other arguments left in `out`; never touches a folder of anything else.
@@ -233,7 +233,7 @@ def render_dataset(
 
     Raises:
         ValueError: When an argument is out of range, or differs from the one that began the folder; when too many mesh files
-            cannot be used.
+            cannot be used; when the layout ``3diebench`` lacks an object to hold out.
         FileNotFoundError: When `meshes` is not there or holds no mesh.
         FileExistsError: When `out` holds something else.
         OSError: When the disk is full.
@@ -261,6 +261,9 @@ def render_dataset(
     settings = ClipSettings(frames, size, trajectory, seed, supersample, fps, auxiliary)
     classes, sources = _file_sources(Path(meshes)) if meshes is not None else _family_sources(families, objects)
     items = _plan(classes, sources, objects, Fraction(val_fraction).limit_denominator(1000))
+    if views and val_fraction:
+        items = _hold_out(items)
+        _check_held_out(items, classes)
     arguments = asdict(settings) | {
         "auxiliary": list(auxiliary),
         "objects": len(items),
@@ -300,6 +303,8 @@ def render_dataset(
         skipped.rows = [row for index in range(parts) for row in _read_skipped(out / f"skipped.shard-{index}-of-{parts}.csv")]
         _write_skipped(out / "skipped.csv", skipped.rows)
     items = _kept(items, skipped.rows)
+    if views and val_fraction:
+        _check_held_out(items, classes)
     for item in items if parts > 1 else ():
         if missing := work.missing(item):
             raise FileNotFoundError(f"all {parts} shards are done, but {work.clip(item, missing[0])} is missing")
@@ -391,6 +396,29 @@ def _plan(classes: list[str], sources: list[list[tuple[str, str]]], objects: int
         split = "val" if (phase + val_fraction) // 1 > phase // 1 else "train"
         items.append(Item(index, name, label, split, source))
     return items
+
+
+def _hold_out(items: Sequence[Item]) -> list[Item]:
+    """The plan with an object of each class in ``val``: the last one, where there are several and none is."""
+    alone = _never_held_out(items)
+    last = {item.label: item.index for item in items if alone.get(item.label, 0) > 1}
+    return [replace(item, split="val") if item.index == last.get(item.label) else item for item in items]
+
+
+def _check_held_out(items: Sequence[Item], classes: Sequence[str]) -> None:
+    """Refuse classes without an object in ``val``, as all that reads 3DIEBench's layout would."""
+    if alone := _never_held_out(items):
+        names = ", ".join(f"{classes[label]} ({count} in train)" for label, count in alone.items())
+        raise ValueError(
+            f"layout=3diebench needs an object of every class in val, found none of {names}: expected at least 2 usable objects "
+            f"of each class (objects={2 * len(classes)} where they are procedural), or val_fraction=0 to hold out nothing"
+        )
+
+
+def _never_held_out(items: Sequence[Item]) -> Counter[int]:
+    """Labels of which no object is in ``val``, with their numbers of objects."""
+    held_out = {item.label for item in items if item.split == "val"}
+    return Counter(item.label for item in items if item.label not in held_out)
 
 
 def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
