@@ -509,3 +509,35 @@ def test_features_with_latents_survive_their_file(tmp_path):
     again = load_features(tmp_path / "features")
     assert isinstance(again.image, np.memmap) and again.clip is again.image and np.array_equal(again.image, data.image)
     assert np.array_equal(again.latents, data.latents) and tuple(again.latent_names) == data.latent_names
+
+
+def test_a_new_version_goes_on_with_what_is_rendered_and_pictures_that_have_changed_are_others(tmp_path, monkeypatch):
+    from vsie import pipeline
+    from vsie.render import clips, turns
+    from vsie.schemas import RenderedData
+
+    monkeypatch.setenv("VSIE_DATA", str(tmp_path))
+    options = RenderedData(objects=2, clips_per_object=1, frames=2, size=24, families=["mug"], supersample=1, workers=1)
+    small = dict(trajectory="turntable", families=["mug"], size=24, objects=1, views=1, supersample=1, progress=False)
+    first, turned = pipeline.rendered(options), turns.cached(tmp_path, **small)
+    before = {path: path.stat().st_mtime_ns for path in first.parent.rglob("*.mp4")}
+    monkeypatch.setattr(vsie, "__version__", "99.0")
+    assert pipeline.rendered(options) == first
+    assert before and {path: path.stat().st_mtime_ns for path in first.parent.rglob("*.mp4")} == before
+    monkeypatch.setitem(clips.CHANGED, "orbit", 1)
+    assert pipeline.rendered(options) == first  # that is none of its pictures
+    monkeypatch.setitem(clips.CHANGED, "all", 1)
+    assert pipeline.rendered(options).parent != first.parent
+    turns.cached(tmp_path, **small)
+    assert len(list(tmp_path.glob("turns-*.npz"))) == 2 and len(turned.images) == 1
+
+
+def test_the_default_data_set_keeps_its_folder(tmp_path, monkeypatch):
+    """Rendered by 0.1.0: a machine that has it does not render it again."""
+    from vsie import pipeline
+    from vsie.render import dataset
+    from vsie.schemas import RenderedData
+
+    monkeypatch.setenv("VSIE_DATA", str(tmp_path))
+    monkeypatch.setattr(dataset, "render_dataset", lambda out, **_: out)
+    assert pipeline.rendered(RenderedData()).name == "turntable-64px-1200x4x16-7dab4ef5"

@@ -43,6 +43,7 @@ def main(config: RenderConfig) -> None:
         supersample=config.supersample,
         fps=config.fps,
         val_fraction=config.val_fraction,
+        allowed_skips=config.allowed_skips,
         overwrite=config.overwrite,
     )
     print(manifest)

@@ -57,6 +57,7 @@ def rendered(options: RenderedData, layout: str = "clips") -> Path:
     """The manifest (layout ``3diebench``: the folder) of the data set that `options` describe, rendered if it is not in the
     cache (or only in part)."""
     from vsie.render import families
+    from vsie.render.clips import changes
     from vsie.render.dataset import render_dataset
 
     values = dataclasses.asdict(options)
@@ -65,7 +66,8 @@ def rendered(options: RenderedData, layout: str = "clips") -> Path:
     values["families"] = chosen
     if layout != "clips":  # the names of folders that are there already stay as they are
         values["layout"] = layout
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    what = values | changes(options.trajectory)
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{options.trajectory}-{options.size}px-{options.objects}x{options.clips_per_object}x{options.frames}-{digest}"
     return render_dataset(out=cache_folder() / "rendered" / name, workers=workers, **values)
 

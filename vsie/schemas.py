@@ -31,6 +31,7 @@ class RenderConfig:
     supersample: int = 2
     fps: float = 8.0
     val_fraction: float = 0.2
+    allowed_skips: float = 0.01
     sheet: str | None = None
     overwrite: bool = False
 
@@ -71,7 +72,7 @@ class BenchConfig:
 
     Args:
         views: Views that every object has to have.
-        rotations: ``released``: Euler angles within 90 degrees; ``ood``: beyond them; ``any``.
+        rotations: ``released``: Euler angles within 90 degrees; ``ood``: first and third beyond them; ``any``.
         swap_rb: Change red and blue.
         objects: Only about so many objects, for a quick look.
         ood: A folder with held-out rotations of the objects of the split val, which take the place of theirs.

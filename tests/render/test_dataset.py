@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
 import errno
 import io
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +18,14 @@ from collections import Counter
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.video.frame import PictureType
 
 import vsie
-from vsie.render import clips, families, trajectories
+from vsie.benchmarks import render as benchmark
+from vsie.render import clips, dataset, families, pool, trajectories
 from vsie.render.dataset import parse_shard, render_dataset
 
 NAMES = ("chair", "sofa")
@@ -182,6 +187,22 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(tmp_path):
     assert not list((tmp_path / "set").rglob("*.partial*"))
 
 
+@pytest.mark.parametrize("start", [
+    lambda context: (pool._start_worker, (None, context.Event())), lambda context: (benchmark._share, (None,)),
+], ids=["rendering", "benchmark"])  # fmt: skip
+def test_a_process_that_renders_has_one_thread(start):
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, *start(context)) as executor:
+        assert executor.submit(cv2.getNumThreads).result(timeout=60) == 1
+
+
+def test_one_thread_is_for_a_while():
+    before = cv2.getNumThreads()
+    with pool.one_thread():
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
+
+
 def test_done_is_done(reference):
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*.mp4")}
     assert render(reference) == reference / "manifest.csv"
@@ -204,6 +225,18 @@ def test_other_arguments_are_refused_by_name(reference, changes, message):
     assert contents(reference) == before
 
 
+def test_pictures_that_have_changed_are_not_mixed_with_those_of_before(reference, tmp_path, monkeypatch):
+    assert "changed" not in json.loads((reference / "render.json").read_text())
+    monkeypatch.setitem(clips.CHANGED, "turntable", 1)
+    with pytest.raises(ValueError, match=r"begun with other arguments \(changed: found None, expected {'turntable': 1}\)"):
+        render(reference)
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    monkeypatch.delitem(clips.CHANGED, "turntable")
+    with pytest.raises(ValueError, match=r"changed: found {'turntable': 1}, expected None"):
+        render(tmp_path / "set", objects=1, clips_per_object=1)
+
+
 def test_overwrite_replaces_our_own_folder_and_never_another(tmp_path):
     small = {"objects": 1, "clips_per_object": 1}
     render(tmp_path / "set", **small)
@@ -220,9 +253,57 @@ def test_overwrite_replaces_our_own_folder_and_never_another(tmp_path):
         render(tmp_path / "photos" / "holiday.jpg", **small)
 
 
-def test_splits_are_by_object_and_balanced_over_classes(tmp_path, monkeypatch):
-    from vsie.render import pool
+def test_of_shards_that_overwrite_together_the_first_alone_removes_what_was_there(tmp_path, monkeypatch):
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    remove, removed = shutil.rmtree, []
 
+    def slow(path, **options):
+        removed.append(path)
+        time.sleep(0.3)
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+
+    def shard(number: int) -> None:
+        dataset._claim(tmp_path / "set", {"seed": 9}, overwrite=True)
+        (tmp_path / "set/clips").mkdir(exist_ok=True)
+        (tmp_path / f"set/clips/{number}.mp4").write_bytes(b"rendered")
+
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        for future in [executor.submit(shard, number) for number in range(2)]:
+            future.result()
+    assert removed == [tmp_path / "set/clips"]
+    assert sorted(path.name for path in (tmp_path / "set/clips").iterdir()) == ["0.mp4", "1.mp4"]
+
+
+def test_shards_that_start_together_do_not_take_each_other_for_something_else(tmp_path, monkeypatch):
+    """One lists the folder before the other's record is there, and looks for the record after."""
+    listing = os.listdir
+
+    def late(path="."):
+        render(tmp_path / "set", objects=1, clips_per_object=1)
+        return listing(path)
+
+    (tmp_path / "set").mkdir()
+    monkeypatch.setattr(os, "listdir", lambda path=".": (monkeypatch.setattr(os, "listdir", listing), late(path))[1])
+    assert render(tmp_path / "set", objects=1, clips_per_object=1) == tmp_path / "set/manifest.csv"
+
+
+def test_an_interrupted_overwrite_does_not_look_finished(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    render(tmp_path / "set", objects=1, clips_per_object=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", interrupted)
+        render(tmp_path / "set", objects=1, clips_per_object=1, seed=9, overwrite=True)
+    assert not list((tmp_path / "set").glob("manifest*")) and not (tmp_path / "set/dataset.json").exists()
+    render(tmp_path / "set", objects=1, clips_per_object=1, seed=9, overwrite=True)
+    render(tmp_path / "fresh", objects=1, clips_per_object=1, seed=9)
+    assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
+
+
+def test_splits_are_by_object_and_balanced_over_classes(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "run", lambda *unused, **also: None)  # the plan alone: no picture is needed
     names = families.names()
     table = rows(render(tmp_path / "many", objects=10 * len(names), families=None, val_fraction=0.2))
@@ -334,6 +415,29 @@ def test_meshes_from_files_take_the_same_way(tmp_path):
         render(tmp_path / "broken", **{**changes, "meshes": tmp_path / "empty"})
 
 
+def test_a_mesh_folder_that_has_changed_is_another_data_set(tmp_path, monkeypatch):
+    """A class in front moves all others' labels, and objects between train and val, though there are as many of them."""
+    monkeypatch.setattr(pool, "run", lambda *unused, **also: None)
+    for name in ("chair/a", "chair/b", "sofa/c", "sofa/d"):
+        (tmp_path / "meshes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "meshes" / name).with_suffix(".obj").write_text("v 0 0 0\n")
+    changes = {"objects": 3, "families": None, "meshes": tmp_path / "meshes"}
+    render(tmp_path / "set", **changes)
+    before = contents(tmp_path / "set")
+    render(tmp_path / "set", **changes)
+    assert contents(tmp_path / "set") == before
+    (tmp_path / "meshes/bed").mkdir()
+    (tmp_path / "meshes/bed/z.obj").write_text("v 0 0 0\n")
+    with pytest.raises(ValueError, match=r"begun with other arguments \(meshes_listed: found '\w{16}', expected '\w{16}'\)"):
+        render(tmp_path / "set", **changes)
+    assert contents(tmp_path / "set") == before
+    (tmp_path / "meshes/bed/z.obj").unlink()
+    record = tmp_path / "set/render.json"  # as 0.1.0 wrote it: it goes on, and is noted from now on
+    record.write_text(json.dumps({key: value for key, value in json.loads(record.read_text()).items() if key != "meshes_listed"}))
+    render(tmp_path / "set", **changes)
+    assert contents(tmp_path / "set") == before
+
+
 def test_shapenet_is_rendered_by_its_listing(tmp_path):
     import trimesh
 
@@ -349,13 +453,41 @@ def test_shapenet_is_rendered_by_its_listing(tmp_path):
     assert labels == {"02_a": "0", "04_b": "1", "04_a": "1"}
 
 
+@pytest.mark.parametrize("how", ["alone", "workers", "shards"])
+def test_a_broken_mesh_is_left_out_and_named_until_it_is_mended(tmp_path, how):
+    write_meshes(tmp_path / "meshes")
+    whole = (tmp_path / "meshes/box/red.obj").read_bytes()
+    (tmp_path / "meshes/box/blue.obj").write_text("nothing\n")
+    changes = {"objects": None, "families": None, "meshes": tmp_path / "meshes", "workers": 2 if how == "workers" else 1,
+               "allowed_skips": 1.0 if how == "shards" else 0.5}  # fmt: skip
+
+    def start() -> Path:
+        out = tmp_path / "set"
+        for shard in ((1, 2), (0, 2)) if how == "shards" else ((0, 1),):
+            render(out, shard=shard, **changes)
+        return out
+
+    out = start()
+    assert [row["object"] for row in rows(out / "manifest.csv")] == ["ball_a_model"] * 2 + ["box_red"] * 2
+    (row,) = rows(out / "skipped.csv")
+    assert row["object"] == "box_blue" and row["file"].endswith("box/blue.obj") and "blue.obj: " in row["reason"]
+    assert json.loads((out / "dataset.json").read_text())["counts"]["objects"] == 2
+    splits = {row["object"]: row["split"] for row in rows(out / "manifest.csv")}
+    (tmp_path / "meshes/box/blue.obj").write_bytes(whole)
+    assert start() == out and not (out / "skipped.csv").exists()
+    assert {row["object"] for row in rows(out / "manifest.csv")} == {"ball_a_model", "box_red", "box_blue"}
+    assert splits.items() <= {row["object"]: row["split"] for row in rows(out / "manifest.csv")}.items()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_object_is_named(tmp_path, workers):
     write_meshes(tmp_path / "meshes")
     (tmp_path / "meshes/box/red.obj").write_text("nothing\n")
-    with pytest.raises((ValueError, RuntimeError), match=r"object box_red \(number 1, from .*red\.obj\)"):
+    told = r"1 of 2 objects cannot be used \(see .*skipped.csv\), expected at most 1.00%.*object box_red \(number 1, .*red.obj\)"
+    with pytest.raises(ValueError, match=told):
         render(tmp_path / "set", objects=None, families=None, meshes=tmp_path / "meshes", workers=workers)
     assert not (tmp_path / "set" / "manifest.csv").exists()
+    assert [row["object"] for row in rows(tmp_path / "set" / "skipped.csv")] == ["box_red"]
 
 
 def test_full_disk_is_one_clear_error_with_nothing_half_written(tmp_path, monkeypatch):

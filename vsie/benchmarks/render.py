@@ -88,7 +88,7 @@ def _share(barrier) -> None:
     """Set a spawned process up."""
     global _barrier
     _barrier = barrier
-    pool.one_thread().__enter__()
+    pool.limit_threads()
 
 
 def _measure(size: int, seconds: float, part: int, supersample: int, folder: Path) -> dict[str, float]:

@@ -23,6 +23,10 @@ from vsie.render import trajectories as motion
 AUXILIARY = ("depth", "mask", "normals", "flow", "occlusion")
 GROUP_OF_PICTURES = 4
 QUALITY = 18
+CHANGED = {"ood": 1, "translated": 1}
+"""How often pictures of the same arguments have become others since 0.1.0: of a trajectory, of `translated` objects, or of `all`.
+Whoever changes what is rendered counts up what it concerns; then nothing that was rendered before is continued or used in its
+place. What is not named here is as it always was, whatever the version."""
 _TO_YUV = np.array(
     [[65.481, 128.553, 24.966, 16 * 255], [-37.797, -74.203, 112, 128 * 255], [112, -93.786, -18.214, 128 * 255]]
 ) / 255  # fmt: skip
@@ -70,6 +74,13 @@ class ClipSettings:
             raise ValueError(
                 f"auxiliary names flow or occlusion, but trajectory={self.trajectory} has no motion between its frames"
             )
+
+
+def changes(trajectory: str, translated: bool = False) -> dict[str, dict[str, int]]:
+    """What of `CHANGED` concerns these pictures, under ``changed``; nothing where they are as they always were."""
+    concerned = ("all", trajectory, "translated") if translated else ("all", trajectory)
+    found = {name: CHANGED[name] for name in concerned if name in CHANGED}
+    return {"changed": found} if found else {}
 
 
 def generator(seed: int, item: int, clip: int | None = None) -> np.random.Generator:

@@ -5,10 +5,11 @@ each object's mesh and each of its clips then draw from random streams of their 
 the bytes do not depend on the number of workers, on shards, on the order or on how often the run was interrupted; and
 what is done already is seen from the files, each of which is whole or not there.
 
-    DIR/render.json      the arguments, written first; a run with other arguments is refused
+    DIR/render.json      version and arguments, written first; a run with other arguments is refused
     DIR/classes.txt      one class name per line
     DIR/clips/OBJECT/CLIP.mp4 and .npz
     DIR/manifest.csv     path,label,object,clip,split,poses; written when all is there
+    DIR/skipped.csv      object,file,reason of meshes that cannot be used, where there are any; they are in no manifest
     DIR/dataset.json     seed, version, counts, licence, arguments; written last
 
 With layout=3diebench clips and manifest.csv give way to the layout of `vsie.render.three_die_bench`.
@@ -18,26 +19,29 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import vsie
-from vsie.files import atomic_path, write_text
+from vsie.files import locked, write_text
 from vsie.render import Renderer, pool
-from vsie.render.clips import ClipSettings, generator, render_clip, write_clip
+from vsie.render.clips import ClipSettings, changes, generator, render_clip, write_clip
 
 MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".ply")
 LAYOUTS = ("clips", "3diebench")
 Sources = tuple[list[str], list[list[tuple[str, str]]]]
 MANIFEST_COLUMNS = ("path", "label", "object", "clip", "split", "poses")
+SKIPPED_COLUMNS = ("object", "file", "reason")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class Item:
     label: int
     split: str
     source: str
+
+    @property
+    def named(self) -> str:
+        """The object, for messages."""
+        return f"object {self.object} (number {self.index}, from {self.source})"
 
 
 @dataclass(frozen=True)
@@ -100,9 +109,10 @@ class Work:
             The number of frames rendered.
 
         Raises:
+            pool.UnusableMesh: When the mesh's file cannot be used; another object's may.
             OSError: When the disk is full.
-            ValueError: When the mesh's file cannot be used.
-            RuntimeError: When anything else went wrong; each names the object.
+            ValueError: When the mesh cannot be rendered.
+            RuntimeError: When anything else went wrong; each of these names the object.
         """
         rendered = 0
         try:
@@ -114,13 +124,14 @@ class Work:
                 if renderer is None:
                     renderer = Renderer(self.mesh(item), size=self.settings.size, supersample=self.settings.supersample)
                 rendered += self.render_one(renderer, item, clip)
+        except pool.UnusableMesh:
+            raise
         except Exception as error:
-            where = f"object {item.object} (number {item.index}, from {item.source})"
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                text = f"{error.strerror}; stopped at {where}; free some space and start again: it continues"
+                text = f"{error.strerror}; stopped at {item.named}; free some space and start again: it continues"
                 raise OSError(errno.ENOSPC, text) from None
             kind = type(error) if type(error) in (ValueError, FileNotFoundError) else RuntimeError
-            raise kind(f"{where}: {error if kind is not RuntimeError else repr(error)}") from error
+            raise kind(f"{item.named}: {error if kind is not RuntimeError else repr(error)}") from error
         return rendered
 
     def render_one(self, renderer: Renderer, item: Item, clip: int) -> int:
@@ -134,10 +145,37 @@ class Work:
         if self.from_files:
             from vsie.render import meshes
 
-            return meshes.load(item.source)
+            try:
+                return meshes.load(item.source)
+            except (ValueError, FileNotFoundError) as error:
+                raise pool.UnusableMesh(str(error)) from None
         from vsie.render import families
 
         return families.build(item.source, generator(self.settings.seed, item.index))
+
+
+class Skipped:
+    """Objects whose mesh files cannot be used, listed in a CSV; there is no file where there are none.
+
+    Args:
+        file: The CSV; only this process writes it.
+        population: Of how many objects the share is taken.
+        share: The share above which `add` raises.
+    """
+
+    def __init__(self, file: Path, population: int, share: float) -> None:
+        self.file, self.population, self.share = file, population, share
+        self.rows: list[tuple[str, str, str]] = []
+
+    def add(self, item: Item, reason: str) -> None:
+        """Note an object. Raises a ValueError when there are now too many of them."""
+        self.rows.append((item.object, item.source, reason))
+        _write_skipped(self.file, self.rows)
+        if len(self.rows) > self.share * self.population:
+            raise ValueError(
+                f"the meshes of {len(self.rows)} of {self.population} objects cannot be used (see {self.file}), expected at most "
+                f"{self.share:.2%} (allowed_skips); the last: {item.named}: {reason}"
+            )
 
 
 def render_dataset(
@@ -159,6 +197,7 @@ def render_dataset(
     supersample: int = 2,
     fps: float = 8.0,
     val_fraction: float = 0.2,
+    allowed_skips: float = 0.01,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -182,7 +221,9 @@ def render_dataset(
         auxiliary: Arrays to keep in the archives: depth, mask, normals, flow, occlusion.
         supersample: Rays per pixel along each side.
         fps: Frames per second, for the times.
-        val_fraction: Share of each class's objects in the split ``val``.
+        val_fraction: Share of each class's objects in the split ``val``; with the layout ``3diebench`` one at least, unless 0.
+        allowed_skips: Share of mesh files that may be unusable. Their objects are left out and listed in skipped.csv; more
+            of them stop the run.
         overwrite: Remove what a run with other arguments left in `out`; never touches a folder of anything else.
         progress: Show a bar.
 
@@ -191,7 +232,8 @@ def render_dataset(
         ``3diebench`` the folder.
 
     Raises:
-        ValueError: When an argument is out of range, or differs from the one that began the folder.
+        ValueError: When an argument is out of range, or differs from the one that began the folder; when too many mesh files
+            cannot be used; when the layout ``3diebench`` lacks an object to hold out.
         FileNotFoundError: When `meshes` is not there or holds no mesh.
         FileExistsError: When `out` holds something else.
         OSError: When the disk is full.
@@ -219,6 +261,9 @@ def render_dataset(
     settings = ClipSettings(frames, size, trajectory, seed, supersample, fps, auxiliary)
     classes, sources = _file_sources(Path(meshes)) if meshes is not None else _family_sources(families, objects)
     items = _plan(classes, sources, objects, Fraction(val_fraction).limit_denominator(1000))
+    if views and val_fraction:
+        items = _hold_out(items)
+        _check_held_out(items, classes)
     arguments = asdict(settings) | {
         "auxiliary": list(auxiliary),
         "objects": len(items),
@@ -227,11 +272,15 @@ def render_dataset(
         "meshes": None if meshes is None else str(meshes),
         "val_fraction": val_fraction,
     }
+    if meshes is not None:  # what is in the folder decides about classes, splits and random numbers
+        plan = json.dumps([astuple(item) for item in items])
+        arguments |= {"meshes_listed": hashlib.sha256(plan.encode()).hexdigest()[:16]}
     if views:  # not noted otherwise: folders of clips that were begun before this option existed go on
         three_die_bench.check(settings)
         arguments |= {"layout": layout, "translated": translated}
+    arguments |= changes(trajectory, translated)
     out = Path(out)
-    _claim(out, {"version": vsie.__version__} | arguments, overwrite)
+    _claim(out, arguments, overwrite)
     write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
 
     if views:
@@ -239,13 +288,23 @@ def render_dataset(
     else:
         work = Work(out, clips_per_object, settings, meshes is not None)
     mine = items[part * len(items) // parts : (part + 1) * len(items) // parts]
-    pool.run(work, mine, workers=workers or _cores(), progress=progress)
+    skipped = Skipped(out / (f"skipped.shard-{part}-of-{parts}.csv" if parts > 1 else "skipped.csv"), len(mine), allowed_skips)
+    pool.run(work, mine, workers=workers or _cores(), progress=progress, skip=skipped.add)
+    _write_skipped(skipped.file, skipped.rows)  # those of an earlier start may have been mended
+    if skipped.rows:
+        left = f"{len(skipped.rows)} of {len(mine)} objects are left out, their meshes cannot be used"
+        print(f"{left}: see {skipped.file}", file=sys.stderr)
 
     if parts > 1:
         manifest = out / f"manifest.shard-{part}-of-{parts}.csv"
-        _write_manifest(manifest, mine, work)
+        _write_manifest(manifest, _kept(mine, skipped.rows), work)
         if not all((out / f"manifest.shard-{index}-of-{parts}.csv").exists() for index in range(parts)):
             return manifest
+        skipped.rows = [row for index in range(parts) for row in _read_skipped(out / f"skipped.shard-{index}-of-{parts}.csv")]
+        _write_skipped(out / "skipped.csv", skipped.rows)
+    items = _kept(items, skipped.rows)
+    if views and val_fraction:
+        _check_held_out(items, classes)
     for item in items if parts > 1 else ():
         if missing := work.missing(item):
             raise FileNotFoundError(f"all {parts} shards are done, but {work.clip(item, missing[0])} is missing")
@@ -339,8 +398,32 @@ def _plan(classes: list[str], sources: list[list[tuple[str, str]]], objects: int
     return items
 
 
+def _hold_out(items: Sequence[Item]) -> list[Item]:
+    """The plan with an object of each class in ``val``: the last one, where there are several and none is."""
+    alone = _never_held_out(items)
+    last = {item.label: item.index for item in items if alone.get(item.label, 0) > 1}
+    return [replace(item, split="val") if item.index == last.get(item.label) else item for item in items]
+
+
+def _check_held_out(items: Sequence[Item], classes: Sequence[str]) -> None:
+    """Refuse classes without an object in ``val``, as all that reads 3DIEBench's layout would."""
+    if alone := _never_held_out(items):
+        names = ", ".join(f"{classes[label]} ({count} in train)" for label, count in alone.items())
+        raise ValueError(
+            f"layout=3diebench needs an object of every class in val, found none of {names}: expected at least 2 usable objects "
+            f"of each class (objects={2 * len(classes)} where they are procedural), or val_fraction=0 to hold out nothing"
+        )
+
+
+def _never_held_out(items: Sequence[Item]) -> Counter[int]:
+    """Labels of which no object is in ``val``, with their numbers of objects."""
+    held_out = {item.label for item in items if item.split == "val"}
+    return Counter(item.label for item in items if item.label not in held_out)
+
+
 def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
-    """Make `out` this run's folder, or see that it already is.
+    """Make `out` this run's folder, or see that it already is; one process at a time, so that of shards which start together the
+    first alone removes what was there.
 
     Raises:
         FileExistsError: When it holds something else.
@@ -349,45 +432,77 @@ def _claim(out: Path, arguments: dict, overwrite: bool) -> None:
     record = out / "render.json"
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"out={out} is a file, expected a folder")
-    if not record.exists():
-        others = sorted(name for name in os.listdir(out) if ".partial" not in name) if out.is_dir() else []
-        if others:
-            raise FileExistsError(f"out={out} holds {others[0]!r} and no render.json, so it is not a data set of ours")
+    # listed first: what another shard has written in the meantime is there only after its record
+    others = sorted(name for name in os.listdir(out) if not name.startswith(f".{record.stem}.")) if out.is_dir() else []
+    if others and not record.exists():
+        raise FileExistsError(f"out={out} holds {others[0]!r} and no render.json, so it is not a data set of ours")
+    with locked(record):
+        if record.exists():
+            try:
+                before = json.loads(record.read_text(encoding="utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
+            before = {"meshes_listed": arguments.get("meshes_listed")} | before  # which 0.1.0 did not note
+            noted = [name for name in ("layout", "translated", "changed") if name in before]  # where there is something to note
+            different = [name for name in dict.fromkeys([*arguments, *noted]) if before.get(name) != arguments.get(name)]
+            if different and not overwrite:
+                found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments.get(name)!r}" for name in different)
+                raise ValueError(
+                    f"out={out} was begun with other arguments ({found}); give the same ones to continue, or another folder"
+                )
+            if different:
+                _empty(out, before.get("layout") == "3diebench")
+        write_text(record, json.dumps({"version": vsie.__version__} | arguments, indent=1) + "\n")
+
+
+def _empty(out: Path, views: bool) -> None:
+    """Remove a data set of ours but its record: first what says that it is whole, then clips, or the views of its classes."""
+    classes = out / "classes.txt"
+    folders = ["clips", *(classes.read_text(encoding="utf-8").split("\n") if views and classes.is_file() else ())]
+    for path in (out / "dataset.json", *out.glob("manifest*.csv"), *out.glob("skipped*.csv"), *out.glob("*.npy")):
+        path.unlink(missing_ok=True)
+    for name in filter(None, folders):
+        shutil.rmtree(out / name, ignore_errors=True)
+    classes.unlink(missing_ok=True)
+
+
+def _write_skipped(file: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write the objects that are skipped, or no file where there are none."""
+    if rows:
+        write_text(file, _csv([SKIPPED_COLUMNS, *rows]))
     else:
-        try:
-            before = json.loads(record.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise ValueError(f"{record} is not readable as JSON; remove {out} or choose another folder") from None
-        layout = [name for name in ("layout", "translated") if name in before]  # which a folder of clips does not note
-        different = [name for name in dict.fromkeys([*arguments, *layout]) if before.get(name) != arguments.get(name)]
-        if not different:
-            return
-        if not overwrite:
-            found = "; ".join(f"{name}: found {before.get(name)!r}, expected {arguments.get(name)!r}" for name in different)
-            raise ValueError(
-                f"out={out} was begun with other arguments ({found}); give the same ones to continue, or another folder"
-            )
-        folders = ["clips"]
-        if before.get("layout") == "3diebench" and (out / "classes.txt").is_file():
-            folders += (out / "classes.txt").read_text(encoding="utf-8").split("\n")
-        for name in filter(None, folders):
-            shutil.rmtree(out / name, ignore_errors=True)
-        for path in (out / "dataset.json", out / "classes.txt", *out.glob("manifest*.csv"), *out.glob("*.npy")):
-            path.unlink(missing_ok=True)
-    write_text(record, json.dumps(arguments, indent=1) + "\n")
+        file.unlink(missing_ok=True)
+
+
+def _read_skipped(file: Path) -> list[list[str]]:
+    """What `_write_skipped` wrote."""
+    if not file.exists():
+        return []
+    with open(file, newline="", encoding="utf-8") as lines:
+        return list(csv.reader(lines))[1:]
+
+
+def _kept(items: Sequence[Item], skipped: Sequence[Sequence[str]]) -> list[Item]:
+    """The items that are not skipped."""
+    names = {name for name, _, _ in skipped}
+    return [item for item in items if item.object not in names]
+
+
+def _csv(rows: Iterable[Sequence]) -> str:
+    """Rows as the text of a CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _write_manifest(path: Path, items: Sequence[Item], work: Work) -> None:
     """Write the rows of `items`, in the plan's order."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(MANIFEST_COLUMNS)
+    rows: list[Sequence] = [MANIFEST_COLUMNS]
     for item in items:
         for clip in range(work.clips_per_object):
             video, poses = (path.relative_to(work.out).as_posix() for path in work.files(item, clip))
-            writer.writerow([video, item.label, item.object, clip, item.split, poses])
-    with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+            rows.append([video, item.label, item.object, clip, item.split, poses])
+    write_text(path, _csv(rows))
 
 
 def _write_summary(path: Path, items: Sequence[Item], classes: list[str], arguments: dict) -> None:

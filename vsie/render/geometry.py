@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import time
 
@@ -57,11 +59,7 @@ class ObjectScene:
     """A mesh made ready for rays: its BVH and, per triangle, everything that shading looks up. All in object space."""
 
     def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
-        self.vertices = mesh.vertices.astype(np.float32)
-        self.radius = float(np.linalg.norm(mesh.vertices, axis=1).max())
-        self._embree = EmbreeScene()
-        self._geometry = TriangleMesh(self._embree, np.ascontiguousarray(self.vertices), mesh.faces)
+        self._place(mesh)
         corners = mesh.vertices[mesh.faces]
         normals = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals /= np.maximum(np.sqrt((normals * normals) @ np.ones(3)), 1e-30)[:, None]
@@ -81,6 +79,22 @@ class ObjectScene:
         table = np.concatenate([shading, mesh.colors[mesh.faces]], axis=2).reshape(len(normals), 18)
         self._table = np.ascontiguousarray(table.T, dtype=np.float32)
         self.outline = self._outline()
+
+    def _place(self, mesh: Mesh) -> None:
+        """Set what depends on where the mesh is."""
+        self.mesh = mesh
+        self.vertices = mesh.vertices.astype(np.float32)
+        self.radius = float(np.linalg.norm(mesh.vertices, axis=1).max())
+        self._embree = EmbreeScene()
+        self._geometry = TriangleMesh(self._embree, np.ascontiguousarray(self.vertices), mesh.faces)
+
+    def moved(self, by: np.ndarray) -> ObjectScene:
+        """The same mesh moved `by` (3,): only its places and its BVH are made anew."""
+        scene = copy.copy(self)
+        scene._place(dataclasses.replace(self.mesh, vertices=self.mesh.vertices + by))
+        scene.outline = self.outline + by.astype(np.float32)
+        scene.light = self.light.moved(scene, by)
+        return scene
 
     @functools.cached_property
     def light(self) -> SurfaceLight:

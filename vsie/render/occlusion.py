@@ -7,6 +7,7 @@ occlusion, light from the spot's pool on the floor and interreflection are a few
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 
@@ -69,6 +70,14 @@ class SurfaceLight:
             normals = np.concatenate([normals, -normals])
         self._lattice(vertices, normals, albedo)
         self._bake()
+
+    def moved(self, scene: object, by: np.ndarray) -> SurfaceLight:
+        """The same light of a scene that is this one moved `by` (3,): nothing hides more or less of itself for it."""
+        light = copy.copy(self)
+        light._scene = scene
+        light.points = self.points + by.astype(np.float32)
+        light._places = np.ascontiguousarray(light.points.T)
+        return light
 
     def _seen_from_behind(self) -> bool:
         """Whether rays from outside meet the back of a triangle."""

@@ -30,7 +30,13 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 _POLL_SECONDS = 0.2
 
 
-def run(work: Work, items: Sequence[Item], *, workers: int, progress: bool) -> None:
+class UnusableMesh(ValueError):
+    """An object's mesh file cannot be used; others can."""
+
+
+def run(
+    work: Work, items: Sequence[Item], *, workers: int, progress: bool, skip: Callable[[Item, str], None]
+) -> None:
     """Render what is missing of `items`.
 
     Args:
@@ -38,6 +44,7 @@ def run(work: Work, items: Sequence[Item], *, workers: int, progress: bool) -> N
         items: The objects.
         workers: Processes; with 1, or one object, everything happens in this process.
         progress: Show a bar with frames per second.
+        skip: Told of an object whose mesh file cannot be used, and why, in this process; what it raises stops the run.
 
     Raises:
         SystemExit: After SIGINT (130) or SIGTERM (143): clips that were begun are finished, no other is started. A
@@ -56,7 +63,7 @@ def run(work: Work, items: Sequence[Item], *, workers: int, progress: bool) -> N
         if not todo:
             return
         runner = _run_here if min(workers, len(todo)) == 1 else _run_spawned
-        runner(work, todo, workers, lambda: bool(received), bar.update)
+        runner(work, todo, workers, lambda: bool(received), bar.update, skip)
     if received:
         left = sum(bool(work.missing(item)) for item in todo)
         name = signal.Signals(received[0]).name
@@ -64,16 +71,23 @@ def run(work: Work, items: Sequence[Item], *, workers: int, progress: bool) -> N
         raise SystemExit(128 + received[0])
 
 
-def _run_here(work: Work, todo: list[Item], workers: int, stopped: Callable[[], bool], report: Callable) -> None:
+def _run_here(
+    work: Work, todo: list[Item], workers: int, stopped: Callable[[], bool], report: Callable, skip: Callable
+) -> None:
     """Render in this process, with one thread."""
     with one_thread():
         for item in todo:
             if stopped():
                 return
-            report(work.render(item, stopped))
+            try:
+                report(work.render(item, stopped))
+            except UnusableMesh as error:
+                skip(item, str(error))
 
 
-def _run_spawned(work: Work, todo: list[Item], workers: int, stopped: Callable[[], bool], report: Callable) -> None:
+def _run_spawned(
+    work: Work, todo: list[Item], workers: int, stopped: Callable[[], bool], report: Callable, skip: Callable
+) -> None:
     """Render in `workers` spawned processes; a few objects wait in the queue, so stopping is quick."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -94,7 +108,10 @@ def _run_spawned(work: Work, todo: list[Item], workers: int, stopped: Callable[[
                     if stopped():
                         stop.set()
                     for future in done:
-                        report(future.result())
+                        try:
+                            report(future.result())
+                        except UnusableMesh as error:
+                            skip(pending[future], str(error))
                         del pending[future]
                         item = None if stop.is_set() else next(waiting, None)
                         if item is not None:
@@ -120,7 +137,7 @@ def _start_worker(work: Work, stop) -> None:
     """Set a spawned process up: go when the parent goes, one thread."""
     global _worker
     threading.Thread(target=_follow_parent, daemon=True).start()
-    one_thread().__enter__()
+    limit_threads()
     _worker = work, stop.is_set
 
 
@@ -136,16 +153,27 @@ def _render_item(item: Item) -> int:
     return work.render(item, stopped)
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep linear algebra and OpenCV to one thread: the work is split over processes already."""
+def limit_threads() -> contextlib.AbstractContextManager:
+    """Keep linear algebra and OpenCV to one thread from now on: the work is split over processes already.
+
+    Returns:
+        What ends the limit of linear algebra, when left; OpenCV's stays.
+    """
     import cv2
     import threadpoolctl
 
-    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    return threadpoolctl.threadpool_limits(1)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """`limit_threads`, for a while."""
+    import cv2
+
+    before = cv2.getNumThreads()
     try:
-        with threadpoolctl.threadpool_limits(1):
+        with limit_threads():
             yield
     finally:
         cv2.setNumThreads(before)

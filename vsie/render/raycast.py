@@ -8,6 +8,7 @@ lie as planes (3, N), which NumPy handles several times faster than rows.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -79,15 +80,23 @@ class Renderer:
         for name, value in (("size", size), ("supersample", supersample)):
             if not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"Renderer.{name}: expected a positive integer, found {value!r}")
-        self.mesh = mesh
         self.size = int(size)
         self.supersample = int(supersample)
         self.camera = Camera.default() if camera is None else camera
-        self.scene = ObjectScene(mesh)
-        self._light = self.scene.light
-        self._sun_block = sun_block(math.ceil(self.scene.radius * 50) / 50)
         self._views: OrderedDict[bytes, View] = OrderedDict()
         self._grounds: OrderedDict[tuple[bytes, Light], Ground] = OrderedDict()
+        self._show(ObjectScene(mesh))
+
+    def _show(self, scene: ObjectScene) -> None:
+        """Set what depends on the object."""
+        self.mesh, self.scene, self._light = scene.mesh, scene, scene.light
+        self._sun_block = sun_block(math.ceil(scene.radius * 50) / 50)
+
+    def moved(self, by: np.ndarray) -> Renderer:
+        """A renderer of the mesh moved `by` (3,), in object space: its soft light and the floor are taken from this one."""
+        renderer = copy.copy(self)
+        renderer._show(self.scene.moved(np.asarray(by, dtype=np.float64)))
+        return renderer
 
     def render(
         self, rotation: np.ndarray, light: Light, camera: Camera | None = None, auxiliary: bool = False

@@ -16,7 +16,6 @@ release it is probably blue, see `vsie.data.three_die_bench`).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +105,7 @@ def render_view(
     if translated:
         moved = draw_translation(renderer.mesh, rotation, rng)
         latent = np.concatenate([latent, moved])
-        mesh = dataclasses.replace(renderer.mesh, vertices=renderer.mesh.vertices + moved)
-        renderer = Renderer(mesh, size=renderer.size, supersample=renderer.supersample)
+        renderer = renderer.moved(moved)
     return renderer.render(rotation, Light(*light)).rgb, latent
 
 

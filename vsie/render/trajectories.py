@@ -10,8 +10,11 @@ turntable      the object stands upright and turns about the vertical at a const
 tumble         any start in 3DIEBench's Euler range, then a constant turn about one axis anywhere on the sphere
 orbit          the object stands still, the camera moves smoothly on the sphere around it
 views          3DIEBench: every frame an independent rotation in its Euler range, and a light and floor of its own
-ood            as views, with all three Euler angles out of that range: of size pi/2 to pi (seq-JEPA's held-out rotations)
+ood            as views, with rotations that no angles in that range give: a and c of size pi/2 to pi, b within pi/2
 =============  ===========================================================================================
+
+A rotation has two triples of angles, (a, b, c) and (a +- pi, +-pi - b, c +- pi). Of `ood` neither is in the range: a and c are
+out of it in the first, b in the second. With all three out of it (seq-JEPA's held-out rotations) the second is in it.
 """
 
 from __future__ import annotations
@@ -97,7 +100,8 @@ def sample(kind: str, frames: int, rng: np.random.Generator, *, speed: tuple[flo
         angles = rng.uniform(-EULER_RANGE, EULER_RANGE, (frames, 3))
         return Trajectory(kind, Rotation.from_euler("xyz", angles).as_matrix(), angles, relit=True)
     if kind == "ood":
-        angles = rng.uniform(EULER_RANGE, math.pi, (frames, 3)) * rng.choice([-1.0, 1.0], (frames, 3))
+        size = rng.uniform([EULER_RANGE, 0.0, EULER_RANGE], [math.pi, EULER_RANGE, math.pi], (frames, 3))
+        angles = size * rng.choice([-1.0, 1.0], (frames, 3))
         return Trajectory(kind, Rotation.from_euler("xyz", angles).as_matrix(), angles, relit=True)
     rotations = np.broadcast_to(np.eye(3), (frames, 3, 3)).copy()
     return Trajectory(kind, rotations, np.zeros((frames, 3)), viewpoints=_orbit(steps, rng, speed))

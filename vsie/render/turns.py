@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from scipy.spatial.transform import Rotation
 from vsie.files import atomic_path
 from vsie.render import Camera, Light, Renderer
 from vsie.render import trajectories as motion
-from vsie.render.clips import generator
+from vsie.render.clips import changes, generator
 
 ANGLE_DEG = 2.0  # to either side: small for the latent, large against a ray per quarter of a pixel
 OBJECTS, VIEWS, SUPERSAMPLE = 36, 4, 4
 OTHER = 1_000_003  # from a data set's seed to that of its turns
+VERSION = 2  # counted up when the same options give other turns
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def render_turns(
                 rotations, cameras = (Rotation.from_rotvec(steps[:, None] * axis) * start).as_matrix(), None
             else:
                 azimuth, elevation = path.viewpoints[0]
-                # a step along a circle of latitude is shorter than its angle of azimuth
-                cameras = [Camera.on_sphere(azimuth + step / math.cos(elevation), elevation) for step in steps]
+                # however high it stands: the object turns in the camera by the angle that the camera goes about the vertical
+                cameras = [Camera.on_sphere(azimuth + step, elevation) for step in steps]
                 rotations = np.broadcast_to(np.eye(3), (3, 3, 3))
             light = Light(*motion.sample_light(rng))
             images.append(renderer.render_clip(rotations, light=light, cameras=cameras)["rgb"])
@@ -96,7 +96,8 @@ def render_turns(
 
 def cached(folder: Path, **options) -> Turns:
     """`render_turns`, kept in a folder: rendered once for the same options."""
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
+    what = [VERSION, changes(options["trajectory"]), options]
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     file = Path(folder) / f"turns-{options['trajectory']}-{options['size']}px-{digest}.npz"
     if not file.is_file():
         turns = render_turns(**options)
