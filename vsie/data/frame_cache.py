@@ -31,8 +31,9 @@ from vsie.data.manifest import Manifest
 from vsie.data.sources import Clip, VideoSource
 from vsie.files import atomic_path, locked, write_text
 
-VERSION = 1
+VERSION = 2  # 2: videos that were cut without encoding them anew have all of their frames
 CHUNK = 32  # videos that a worker takes at a time
+PIECE = 64  # frames that are decoded at a time: a minute of a large video would be 11 GB
 MARGIN = 64 << 20  # bytes of the disk left free
 log = logging.getLogger(__name__)
 
@@ -286,7 +287,9 @@ def _write(manifest: Manifest, rows: np.ndarray, *, partial: Path, size: int | N
             begin, end = int(start[row]), int(start[row + 1])
             try:
                 with source.clip(row) as clip:
-                    _put(files["frames"], clip.read(np.arange(end - begin)), begin * pixels)
+                    for first in range(begin, end, PIECE):
+                        numbers = np.arange(first, min(first + PIECE, end)) - begin
+                        _put(files["frames"], clip.read(numbers), first * pixels)
                     _put(files["times"], clip.times, begin * 8)
                     if clip.poses is not None:
                         _put(files["poses"], clip.poses, begin * 128)
