@@ -11,7 +11,7 @@ import torch
 
 from vsie import features, pipeline
 from vsie.config import compose, to_plain
-from vsie.data import ClipsDataset, ImageShards
+from vsie.data import ClipsDataset, ImageShards, image_shards
 from vsie.data.three_die_bench import LATENTS, ViewSource
 from vsie.feature_set import load_features, save_features
 from vsie.model import build_method
@@ -49,11 +49,18 @@ def test_a_config_opens_the_shards_or_the_small_files(folder):
     assert len(small) == 4
 
 
-def test_without_a_root_objects_are_rendered_in_the_layout(tmp_path):
+def test_without_a_root_objects_are_rendered_in_the_layout_once(tmp_path, monkeypatch):
     render = "data.render={objects: 12, clips_per_object: 3, size: 16, families: [car, sofa], supersample: 1, workers: 1}"
     manifest, shards = pipeline.open_data(compose("train", ["data=3diebench", render]))
     assert (Path(manifest.root) / "train_images.npy").is_file() and np.diff(shards.start).tolist() == [3] * 12
     assert manifest.root.is_relative_to(tmp_path / "cache")
+    held, known = ClipsDataset(manifest, "val", shards), []
+    monkeypatch.setattr(image_shards, "write_shard", lambda *_: pytest.fail("the shards were made again"))
+    for _ in range(2):
+        known.append(pipeline.state_of(held))
+        manifest, shards = pipeline.open_data(compose("train", ["data=3diebench", render]))
+        held = ClipsDataset(manifest, "val", shards)
+    assert known == [pipeline.state_of(held)] * 2, "so features stay, too"
 
 
 def test_a_run_trains_on_it_and_is_resumed(folder, tmp_path):
