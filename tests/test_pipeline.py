@@ -195,6 +195,44 @@ def test_unreadable_videos_of_an_interrupted_extraction_are_counted_again(debug,
     assert len((tmp_path / "out.npz.skipped.csv").read_text().splitlines()) == 2  # the first one is not on the list any more
 
 
+def test_nothing_of_a_video_that_is_damaged_late_is_extracted(debug, tmp_path, monkeypatch):
+    from vsie import extraction
+
+    for number in range(2):
+        write_video(tmp_path / "videos" / f"{number}.mp4", moving_picture(96, seed=number))
+    damaged = tmp_path / "videos" / "1.mp4"
+    data = bytearray(damaged.read_bytes())
+    media, index = data.index(b"mdat") + 4, data.index(b"moov")
+    place = media + (index - media) * 3 // 4
+    data[place : place + 400] = bytes(400)
+    damaged.write_bytes(data)
+    options = dict(frames=2, spacing=1, stride=2, batch=16, size=32, allowed_share=0.5)
+    finish = extraction.write_npz
+    monkeypatch.setattr(extraction, "write_npz", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        extraction.extract(debug[0] / "run", tmp_path / "videos", tmp_path / "out.npz", **options)
+    for _ in range(2):  # after the interruption, and at once
+        monkeypatch.setattr(extraction, "write_npz", finish)
+        found = extraction.extract(debug[0] / "run", tmp_path / "videos", tmp_path / "out.npz", **options, overwrite=True)
+        assert found == (48, 1)
+        with np.load(tmp_path / "out.npz") as out:
+            assert set(out["path"].tolist()) == {"0.mp4"}
+
+
+def test_extraction_goes_to_the_gpu_where_there_is_one_and_decodes_once(debug, tmp_path, monkeypatch):
+    decord = pytest.importorskip("decord")
+    from vsie import extraction
+
+    video = write_video(tmp_path / "video.mp4", moving_picture(40))
+    devices, load = [], extraction.load
+    monkeypatch.setattr(extraction, "load", lambda run, *, device: devices.append(device) or load(run))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(decord, "VideoReader", lambda *_, **__: pytest.fail("decord was called"))
+    for name in ("auto", "cpu"):
+        extraction.extract(debug[0] / "run", video, tmp_path / f"{name}.npz", frames=2, spacing=1, size=32, device=name)
+    assert devices == ["cuda", "cpu"]
+
+
 def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug, tmp_path, monkeypatch):
     from vsie import pipeline
     from vsie.data import ClipsDataset, load

@@ -78,6 +78,11 @@ class Model:
         return self.method.steer(self.method.embed(equivariant), motion)
 
 
+def device_of(name: str) -> str:
+    """The device of that name; of ``auto`` the GPU where there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
 def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:
     """Load a run folder (or a checkpoint folder), strictly and without Hydra.
 
