@@ -79,11 +79,15 @@ class FrameCache:
     def __reduce__(self):
         return FrameCache, (self.folder,)
 
-    def clip(self, row: int) -> Clip:
-        """The clip of a row. Raises a VideoError, with the reason found when building, where it could not be read."""
+    def length(self, row: int) -> int:
+        """Frames of a row. Raises a VideoError, with the reason found when building, where it could not be read."""
         if row in self.reasons:
             raise VideoError(self.reasons[row])
-        begin, end = self.start[row], self.start[row + 1]
+        return int(self.start[row + 1] - self.start[row])
+
+    def clip(self, row: int) -> Clip:
+        """The clip of a row. Raises a VideoError as `length`."""
+        begin, end = self.start[row], self.start[row] + self.length(row)
         return Clip(
             self.times[begin:end], self.poses[begin:end] if self.posed[row] else None, self.frames[begin:end].__getitem__
         )
