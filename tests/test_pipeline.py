@@ -17,7 +17,8 @@ import vsie
 from tests.data.conftest import moving_picture, write_video, yaw_poses
 from tests.test_config import run
 from vsie.config import compose, to_plain
-from vsie.features import covering, encode_clip, untrained
+from vsie.encoders.base import Encoder
+from vsie.features import Whole, covering, encode_clip, evaluation_features, untrained
 from vsie.model import build_method
 
 
@@ -197,6 +198,44 @@ def test_unreadable_videos_of_an_interrupted_extraction_are_counted_again(debug,
     assert len((tmp_path / "out.npz.skipped.csv").read_text().splitlines()) == 2  # the first one is not on the list any more
 
 
+def test_nothing_of_a_video_that_is_damaged_late_is_extracted(debug, tmp_path, monkeypatch):
+    from vsie import extraction
+
+    for number in range(2):
+        write_video(tmp_path / "videos" / f"{number}.mp4", moving_picture(96, seed=number))
+    damaged = tmp_path / "videos" / "1.mp4"
+    data = bytearray(damaged.read_bytes())
+    media, index = data.index(b"mdat") + 4, data.index(b"moov")
+    place = media + (index - media) * 3 // 4
+    data[place : place + 400] = bytes(400)
+    damaged.write_bytes(data)
+    options = dict(frames=2, spacing=1, stride=2, batch=16, size=32, allowed_share=0.5)
+    finish = extraction.write_npz
+    monkeypatch.setattr(extraction, "write_npz", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        extraction.extract(debug[0] / "run", tmp_path / "videos", tmp_path / "out.npz", **options)
+    for _ in range(2):  # after the interruption, and at once
+        monkeypatch.setattr(extraction, "write_npz", finish)
+        found = extraction.extract(debug[0] / "run", tmp_path / "videos", tmp_path / "out.npz", **options, overwrite=True)
+        assert found == (48, 1)
+        with np.load(tmp_path / "out.npz") as out:
+            assert set(out["path"].tolist()) == {"0.mp4"}
+
+
+def test_extraction_goes_to_the_gpu_where_there_is_one_and_decodes_once(debug, tmp_path, monkeypatch):
+    decord = pytest.importorskip("decord")
+    from vsie import extraction
+
+    video = write_video(tmp_path / "video.mp4", moving_picture(40))
+    devices, load = [], extraction.load
+    monkeypatch.setattr(extraction, "load", lambda run, *, device: devices.append(device) or load(run))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(decord, "VideoReader", lambda *_, **__: pytest.fail("decord was called"))
+    for name in ("auto", "cpu"):
+        extraction.extract(debug[0] / "run", video, tmp_path / f"{name}.npz", frames=2, spacing=1, size=32, device=name)
+    assert devices == ["cuda", "cpu"]
+
+
 def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug, tmp_path, monkeypatch):
     from vsie import pipeline
     from vsie.data import ClipsDataset, load
@@ -228,20 +267,23 @@ def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug,
 
 
 def test_clips_of_different_lengths_are_trained_on_and_judged(tmp_path, tools):
-    """Sequences as CO3D has them: known poses, and no two of one length."""
+    """Sequences as CO3D has them: known poses, and no two of one length; and one that cannot be read, as many as may be."""
     rows = ["path,label,object,clip,split,poses"]
-    for number, frames in enumerate((10, 12, 14, 9, 10, 13, 5)):
+    for number, frames in enumerate((10, 12, 14, 9, 10, 13, 5, 9, 9, 10)):
         name = f"clip_{number}"
         write_video(tmp_path / f"{name}.mp4", moving_picture(frames, 32, 32, number))
         np.savez(tmp_path / f"{name}.npz", times=np.arange(frames) / 12, object_in_camera=yaw_poses(frames, number, 0.2))
-        rows.append(f"{name}.mp4,{number % 2},{number},0,{'val' if number > 3 else 'train'},{name}.npz")
+        rows.append(f"{name}.mp4,{number % 2},{number},0,{'val' if 3 < number < 9 else 'train'},{name}.npz")
+    truncated = tmp_path / "clip_9.mp4"
+    truncated.write_bytes(truncated.read_bytes()[:1000])
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     options = ["experiment=debug", f"data.root={tmp_path}", "data.windows=2", "data.size=32", "trainer.batch=4",
-               "trainer.images=64", "out=run"]  # fmt: skip
+               "trainer.images=64", "data.allowed_skips=0.2", "out=run"]  # fmt: skip
     result = run(tools, "train", *options, cwd=tmp_path, env=os.environ | {"VSIE_DATA": str(tmp_path / "cache")})
     assert result.returncode == 0, result.stderr[-2000:]
     assert "clips are of 5 to 14 frames: 9 of each are judged" in result.stdout
-    assert "test: 1 of 3 clips are shorter" in result.stdout
+    assert "test: 1 of 5 clips are shorter" in result.stdout
+    assert f"train: 1 of 5 clips cannot be read and are left out: {truncated}" in result.stdout
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert isinstance(metrics["pose/geodesic_median_deg/equi"], float) and "tracking/probe/rpe_deg@1" in metrics
 
@@ -364,6 +406,32 @@ def test_covering_windows_hold_every_frame_once_where_they_can():
     assert covering(3, 4).tolist() == [[0, 1, 2, 2]]
     assert set(np.diff(covering(60, 4, widest=5)).flatten().tolist()) == {5}
     assert sorted(covering(60, 4, widest=5).flatten().tolist()) == list(range(60))
+
+
+@pytest.mark.parametrize("length, frame", [(1, 0), (5, 2), (7, 3)])
+def test_a_clip_shorter_than_a_step_is_its_middle_frame(length, frame):
+    class OfEight(Encoder):
+        stride, dim = 8, 3
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, clip):
+            self.check(clip)
+            return self.weight * clip.mean((3, 4)).unflatten(2, (self.steps(clip.shape[2]), -1)).mean(3).mT
+
+    encoder = OfEight()
+    video = torch.randint(0, 256, (2, length, 4, 4, 3), dtype=torch.uint8)
+    alone, context = encode_clip(encoder, video, 8)
+    expected = video[:, frame].float().mean((1, 2))[:, None] / 255
+    assert torch.allclose(alone, expected) and torch.equal(alone, context)
+    poses = torch.from_numpy(yaw_poses(length, 0.0, 0.2)).float()
+    clips = [{"frames": one, "times": torch.arange(length) / 12, "poses": poses, "label": 0, "object": 0, "clip": 0, "path": "a"}
+             for one in video]  # fmt: skip
+    found = evaluation_features(Whole(encoder), clips, frames=8)
+    assert np.allclose(found.image, expected) and np.allclose(found.poses, poses[frame].numpy(), atol=1e-6)
+    assert found.times == pytest.approx(np.full((2, 1), frame / 12))
 
 
 def test_frames_in_context_come_back_in_order():

@@ -11,7 +11,8 @@ import torch
 
 from vsie import features, pipeline
 from vsie.config import compose, to_plain
-from vsie.data import ClipsDataset, ImageShards
+from vsie.data import ClipsDataset, ImageShards, image_shards
+from vsie.data.clips import of_one_length
 from vsie.data.three_die_bench import LATENTS, ViewSource
 from vsie.feature_set import load_features, save_features
 from vsie.model import build_method
@@ -49,11 +50,18 @@ def test_a_config_opens_the_shards_or_the_small_files(folder):
     assert len(small) == 4
 
 
-def test_without_a_root_objects_are_rendered_in_the_layout(tmp_path):
+def test_without_a_root_objects_are_rendered_in_the_layout_once(tmp_path, monkeypatch):
     render = "data.render={objects: 12, clips_per_object: 3, size: 16, families: [car, sofa], supersample: 1, workers: 1}"
     manifest, shards = pipeline.open_data(compose("train", ["data=3diebench", render]))
     assert (Path(manifest.root) / "train_images.npy").is_file() and np.diff(shards.start).tolist() == [3] * 12
     assert manifest.root.is_relative_to(tmp_path / "cache")
+    held, known = ClipsDataset(manifest, "val", shards), []
+    monkeypatch.setattr(image_shards, "write_shard", lambda *_: pytest.fail("the shards were made again"))
+    for _ in range(2):
+        known.append(pipeline.state_of(held))
+        manifest, shards = pipeline.open_data(compose("train", ["data=3diebench", render]))
+        held = ClipsDataset(manifest, "val", shards)
+    assert known == [pipeline.state_of(held)] * 2, "so features stay, too"
 
 
 def test_a_run_trains_on_it_and_is_resumed(folder, tmp_path):
@@ -134,6 +142,23 @@ def test_published_figures_stand_beside_the_result_and_say_whether_they_compare(
     assert known["SIE", "256 px 2000 epochs"]["r2_sie"] == "0.73"
     assert known["ContextSSL", "context of 126"]["supervision"] == "regresses the pose"
     assert [row["system"] for row in published.rows(translated=True)] == ["EquiCaps"]
+
+
+@pytest.mark.parametrize("cache", ["true", "false"])
+def test_held_out_rotations_with_different_numbers_of_views_are_judged_by_as_many_of_each(folder, tmp_path, cache):
+    ood = render(tmp_path / "ood", trajectory="ood")
+    place = np.load(folder / "val_images.npy")[1].strip("/")
+    for view in (0, 3):
+        (ood / place / f"image_{view}.jpg").unlink()
+        (ood / place / f"latent_{view}.npy").unlink()
+    config = compose("train", [*TINY, f"data.root={folder}", f"data.bench.ood={ood}", f"data.cache={cache}"])
+    manifest, source = pipeline.open_data(config)
+    splits = {name: ClipsDataset(manifest, split, source) for name, split in (("train", "train"), ("test", "val"))}
+    cut, said = of_one_length(splits, 1)
+    assert cut["train"] is splits["train"] and said == ["test: objects have 4 to 6 views: 4 of each are judged"]
+    found = features.evaluation_features(build_method(to_plain(config)), cut["test"], frames=1)
+    assert found.image.shape[:2] == (len(splits["test"]), 4) and len(set(found.paths)) == len(splits["test"])
+    assert (np.abs(found.latents[..., :3]) >= np.pi / 2 - 1e-4).all()
 
 
 def test_3diebench_itself_is_known_by_its_numbers(folder):

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 
 from vsie import pipeline, pose, told
 from vsie.config import compose, to_plain
-from vsie.data import load
+from vsie.data import ClipsDataset, load
 from vsie.evaluation import inversion, suite
 from vsie.evaluation.suite import Result
 from vsie.feature_set import load_features
@@ -158,6 +159,23 @@ def test_trust_decides_which_training_deltas_there_are(videos):
     dataset.motion.trust = lambda rows, *_: torch.zeros(*rows.shape, rows.shape[1])
     with pytest.raises(ValueError, match="the motion between no two steps of a clip is known"):
         pipeline.training_deltas(dataset, 8)
+
+
+@pytest.mark.parametrize("lengths, stride, frames, kept", [
+    ([5] * 10, 1, 5, (8, 2)), ([5] * 10, 8, None, None), ([5] * 3 + [17] * 7, 8, 16, (5, 2)), ([2] * 10, 1, None, None),
+])  # fmt: skip
+def test_clips_are_judged_that_have_two_steps_of_reliable_motion(videos, lengths, stride, frames, kept):
+    manifest = load(videos[0])
+    splits = {split: ClipsDataset(manifest, split) for split in ("train", "val")}
+    order = np.concatenate([splits["train"].rows, splits["val"].rows])
+    known = dict(zip(order.tolist(), lengths, strict=True))
+    motion = SimpleNamespace(reliable=lambda row: (0, known[row]), folder="motion")
+    found, lines = told.judged(splits, motion, 1, stride)
+    if frames is None:
+        assert not found and all("no stretch of" in line for line in lines) and len(lines) == 2
+    else:
+        assert {len(numbers) for clips in found.values() for _, numbers in clips.places} == {frames}
+        assert tuple(map(len, found.values())) == kept
 
 
 def test_estimated_poses_do_not_pass_for_known_ones(videos, tmp_path):

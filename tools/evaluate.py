@@ -22,9 +22,8 @@ from vsie.schemas import EvaluateConfig
 def main(config: EvaluateConfig) -> float | None:
     from pathlib import Path
 
-    import torch
-
     from vsie import judging
+    from vsie.features import device_of
     from vsie.pipeline import evaluate
 
     subject = {"checkpoint": config.checkpoint, "encoder": config.network, "features": config.features}
@@ -44,8 +43,7 @@ def main(config: EvaluateConfig) -> float | None:
     if not config.compat and (out / "metrics.json").exists() and not config.overwrite:
         raise FileExistsError(f"{out / 'metrics.json'} exists; overwrite=true replaces it")
     protocols = [config.protocol] if isinstance(config.protocol, str) else config.protocol
-    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    shared = {"protocols": protocols, "out": out, "seed": config.seed, "device": device}
+    shared = {"protocols": protocols, "out": out, "seed": config.seed, "device": device_of(config.device)}
     if config.network:
         metrics = judging.judge_encoder(config.network, data=config.manifest, **of_encoder, **shared)
     elif config.features:

@@ -23,9 +23,10 @@ from vsie.data.decode import VideoError
 from vsie.data.manifest import SPLITS, Manifest
 from vsie.data.sources import VideoSource
 from vsie.data.windows import Skipped
-from vsie.features import Model, encode, load
+from vsie.features import Model, device_of, encode, load
 from vsie.files import atomic_path, write_text
 
+VERSION = 2  # of parts; 2: nothing of a video that is damaged somewhere
 VIDEOS = 16  # per part
 PARTS = ("invariant", "equivariant", "features")  # what a window may have
 SUFFIXES = (".npz", ".parquet")
@@ -34,7 +35,7 @@ SUFFIXES = (".npz", ".parquet")
 def extract(
     run: Path, manifest: Path, out: Path, *, split: str | None = None, frames: int | None = None, spacing: int | None = None,
     stride: int | None = None, size: int | None = None, batch: int = 16, overwrite: bool = False, allowed_share: float = 0.01,
-    eraser: str | None = None,
+    eraser: str | None = None, device: str = "auto",
 ) -> tuple[int, int]:  # fmt: skip
     """Extract features of all windows of all videos.
 
@@ -56,6 +57,7 @@ def extract(
         allowed_share: Share of videos that may be unreadable or shorter than a window; they are listed in
             ``<out>.skipped.csv``.
         eraser: One of the run's erasers by its name, or a file: a concept is taken out of the latents before they are split.
+        device: Where videos are encoded; ``auto``: on the GPU where there is one.
 
     Returns:
         The number of windows and of skipped videos.
@@ -72,7 +74,7 @@ def extract(
         raise FileExistsError(f"{out} exists; overwrite=true replaces it")
     if out.suffix == ".parquet":
         require_pyarrow()
-    model = load(run)
+    model = load(run, device=device_of(device))
     digest, erase = weights_digest(model), None
     if eraser is not None:
         erase = erasers.load(erasers.find(run, eraser), encoder=digest, dim=model.encoder.dim)
@@ -97,15 +99,15 @@ def extract(
     parts = out.with_name(f".{out.name}.parts")
     content = hashlib.sha256("\0".join(str(name) for name in (*table.path, *table.objects[table.object])).encode())
     content.update(table.label.tobytes() + table.clip.tobytes() + rows.tobytes())
-    identity = dict(run=digest, manifest=str(table.file.resolve()), rows=content.hexdigest()[:16], split=split, frames=frames,
-                    spacing=spacing, stride=stride, size=size)  # fmt: skip
+    identity = dict(version=VERSION, run=digest, manifest=str(table.file.resolve()), rows=content.hexdigest()[:16], split=split,
+                    frames=frames, spacing=spacing, stride=stride, size=size)  # fmt: skip
     if erase is not None:
         identity["eraser"] = hashlib.sha256(erasers.find(run, eraser).read_bytes()).hexdigest()[:16]
     listed = Path(f"{out}.skipped.csv")
     if claim_parts(parts, identity):
         listed.unlink(missing_ok=True)  # of another extraction
     skipped = Skipped(rows=len(table), population=len(rows), share=allowed_share, file=listed)
-    source = VideoSource(table, size=size)
+    source = VideoSource(table, size=size, backend="pyav")  # decord would index the whole video anew for each batch of windows
     files = []
     progress = tqdm(total=len(rows), desc="extract", unit="video", mininterval=1)
     for first in range(0, len(rows), VIDEOS):
@@ -133,10 +135,10 @@ def extract(
 def windows_of(
     row: int, source: VideoSource, skipped: Skipped, model: Model, frames: int, spacing: int, stride: int, batch: int,
     eraser: erasers.Eraser | None = None,
-) -> Iterator[dict[str, object]]:  # fmt: skip
-    """The windows of one video with their features; none when it cannot be read or is too short, which is noted."""
+) -> list[dict[str, object]]:  # fmt: skip
+    """The windows of one video with their features; none when it cannot be read as a whole or is too short, which is noted."""
     span = (frames - 1) * spacing + 1
-    video = source.manifest.video(row)
+    video, windows = source.manifest.video(row), []
     try:
         with source.clip(row) as clip:
             if len(clip) < span:
@@ -156,11 +158,14 @@ def windows_of(
                 if model.method.splits:
                     invariant, equivariant = model.split(latents)
                     found = {"invariant": invariant.mean(1), "equivariant": equivariant}
+                found = {name: part.cpu().numpy() for name, part in found.items()}
                 for number in range(len(numbers)):
-                    yield {"row": row, "times": times[number].numpy(),
-                           **{name: part[number].cpu().numpy() for name, part in found.items()}}  # fmt: skip
+                    windows.append({"row": row, "times": times[number].numpy(),
+                                    **{name: part[number] for name, part in found.items()}})  # fmt: skip
     except VideoError as error:
         skipped.add(row, video, str(error))
+        return []
+    return windows
 
 
 def columns(windows: list[dict[str, object]], table: Manifest) -> Mapping[str, np.ndarray]:

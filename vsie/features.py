@@ -78,6 +78,11 @@ class Model:
         return self.method.steer(self.method.embed(equivariant), motion)
 
 
+def device_of(name: str) -> str:
+    """The device of that name; of ``auto`` the GPU where there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
 def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:
     """Load a run folder (or a checkpoint folder), strictly and without Hydra.
 
@@ -167,15 +172,16 @@ def encode_clip(
 
     Returns:
         Latents (N, S, D) of single frames and of steps in context; S = F for encoders of stride 1, else F // stride, and the
-        single frames are those in the middle of each step.
+        single frames are those in the middle of each step. A clip shorter than a step is its middle frame, alone.
     """
     count, length = video.shape[:2]
     if encoder.stride > 1:
-        usable = length - length % encoder.stride
-        middle = torch.arange(usable // encoder.stride) * encoder.stride + encoder.stride // 2
-        alone = encode(encoder, rearrange(video[:, middle], "n s h w c -> (n s) 1 h w c"), precision=precision)
+        middle = video[:, middles(encoder, length)]
+        alone = encode(encoder, rearrange(middle, "n s h w c -> (n s) 1 h w c"), precision=precision)
         alone = rearrange(alone, "(n s) 1 d -> n s d", n=count)
-        return alone, alone if frames == 1 else _in_windows(encoder, video[:, :usable], frames, 1, precision)
+        if frames == 1 or length < encoder.stride:
+            return alone, alone
+        return alone, _in_windows(encoder, whole_steps(encoder, video), frames, 1, precision)
     alone = encode(encoder, rearrange(video, "n f h w c -> (n f) 1 h w c"), precision=precision)
     alone = rearrange(alone, "(n f) 1 d -> n f d", n=count)
     return alone, alone if min(frames, length) == 1 else _in_windows(encoder, video, frames, widest, precision)
@@ -218,9 +224,15 @@ def encode_among_others(encoder: Encoder, video: Tensor, *, precision: str = "32
 
 
 def middles(encoder: Encoder, length: int) -> Tensor:
-    """Of a clip of so many frames those in the middle of each step (S,)."""
+    """Of a clip of so many frames those in the middle of each step (S,); of one shorter than a step the one in its middle."""
     steps, stride = length // encoder.stride, encoder.stride
-    return torch.arange(steps) * stride + stride // 2 if steps else torch.zeros(1, dtype=torch.long)
+    return torch.arange(steps) * stride + stride // 2 if steps else torch.tensor([length // 2])
+
+
+def whole_steps(encoder: Encoder, frames: Tensor) -> Tensor:
+    """Of what clips have for each frame (N, F, ...) that of whole steps; of clips shorter than a step that of `middles`."""
+    length = frames.shape[1]
+    return frames[:, : length - length % encoder.stride] if length >= encoder.stride else frames[:, middles(encoder, length)]
 
 
 def encode_mixed(encoder: Encoder, video: Tensor, *, precision: str = "32-true", seed: int = 0) -> Tensor:
@@ -283,11 +295,11 @@ def evaluation_features(
         for name, key in (("latents", "latents"), ("frame_numbers", "numbers")):
             if key in clips[0]:
                 known = torch.stack([clip[key] for clip in clips])
-                # a step of several frames has the latents of the one in its middle
-                put(name, items, known[:, encoder.stride // 2 :: encoder.stride][:, : alone.shape[1]].numpy())
-        if encoder.stride > 1:
-            usable = times.shape[1] - times.shape[1] % encoder.stride
-            instants = encoder.step_times(times[:, :usable])
+                put(name, items, known[:, middles(encoder, video.shape[1])].numpy())
+        if video.shape[1] < encoder.stride:
+            times, poses = whole_steps(encoder, times), whole_steps(encoder, poses)
+        elif encoder.stride > 1:
+            instants = encoder.step_times(whole_steps(encoder, times))
             times, poses = instants, pose.interpolate(times, poses, instants)
         put("image", items, alone.cpu().numpy())
         if context is not alone:

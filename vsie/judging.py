@@ -103,7 +103,7 @@ def judge_encoder(
         return {}
     splits = {key: ClipsDataset(manifest, split, cache=cache, size=None if cache else size)
               for key, split in (("train", "train"), ("test", test_split))}  # fmt: skip
-    splits, cut = of_one_length(splits, config.data.spacing[1])
+    splits, cut = of_one_length(splits, config.data.spacing[1], config.data.allowed_skips)
     window = together(encoder, frames, len(splits["test"][0]["frames"])), config.data.spacing[1]
     out = Path(out)
     method = Whole(encoder).to(device).eval()

@@ -333,12 +333,12 @@ def evaluate(
     motion, lines, cut = open_motion(config, manifest), [], []
     true = bool(manifest.posed[np.concatenate([clips.rows for clips in splits.values()])].all())
     if motion is not None and not true:
-        splits, lines = told.judged(splits, motion, window[1])
+        splits, lines = told.judged(splits, motion, window[1], model.encoder.stride)
         if not splits:
             print("\n".join(["no evaluation: too few clips have motion that can be relied on", *lines]))
             return {}
     else:
-        splits, cut = of_one_length(splits, window[1])
+        splits, cut = of_one_length(splits, window[1], config.data.allowed_skips)
     untrained = probed = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.

@@ -304,6 +304,7 @@ class ExtractConfig:
     stride: int | None = None
     size: int | None = None
     batch: int = 16
+    device: str = "auto"
     eraser: str | None = None
     overwrite: bool = False
 

@@ -31,6 +31,7 @@ from vsie.schemas import TrainConfig
 SOURCES = ("known", "estimated")
 UNPOSED = ("classification/", "collapse/")  # measures that no pose has a part in
 ERROR = 0.15  # of the spread of told motions: as much of it off their main axis is put down to errors
+FRAMES = 3  # of a clip that can be judged, at least
 FEWEST = 2  # clips of a split that can be judged
 
 
@@ -151,7 +152,7 @@ def _name(config: TrainConfig, manifest: Manifest) -> str:
 
 
 def judged(
-    splits: Mapping[str, ClipsDataset], motion: EstimatedMotion, widest: int
+    splits: Mapping[str, ClipsDataset], motion: EstimatedMotion, widest: int, stride: int = 1
 ) -> tuple[dict[str, EstimatedClips], list[str]]:
     """The clips of the splits as far as estimated motion is good enough to judge by, and lines that say how far that is.
 
@@ -159,15 +160,16 @@ def judged(
         splits: By name.
         motion: Of all of them.
         widest: Largest number of frames from one judged frame to the next.
+        stride: Frames per step of the encoder; a clip needs two steps, or there is nothing to be judged in it.
 
     Returns:
         Nothing but the lines where too few are left.
     """
-    frames = common_length(motion, np.concatenate([clips.rows for clips in splits.values()]))
-    kept = {name: EstimatedClips(clips, motion, frames=max(frames, 1), widest=widest) for name, clips in splits.items()}
+    frames = max(FRAMES, 2 * stride, common_length(motion, np.concatenate([clips.rows for clips in splits.values()])))
+    kept = {name: EstimatedClips(clips, motion, frames=frames, widest=widest) for name, clips in splits.items()}
     lines = [f"{name}: {clips.left_out} of {len(clips) + clips.left_out} clips are left out: no stretch of {frames} frames has "
              "motion that can be relied on" for name, clips in kept.items() if clips.left_out]  # fmt: skip
-    if frames < 3 or min(map(len, kept.values())) < FEWEST:
+    if min(map(len, kept.values())) < FEWEST:
         return {}, lines
     return kept, lines
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -81,6 +82,15 @@ def test_pyav_takes_over_where_decord_cannot_be_imported(tmp_path, monkeypatch):
     np.testing.assert_array_equal(decode(path, [0.5]), expected)
 
 
+def test_images_are_read_after_decord_has_read_a_video(tmp_path):
+    path, _ = make(tmp_path, "h264.mp4")
+    image = tmp_path / "image.png"
+    image.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    code = "import sys; from vsie.data.decode import decode; decode(sys.argv[1], [0.0]); " \
+           "from vsie.data.still import decode_image; decode_image(open(sys.argv[2], 'rb').read(), sys.argv[2])"  # fmt: skip
+    subprocess.run([sys.executable, "-c", code, path, image], check=True, timeout=60)
+
+
 def test_the_nearest_frame_in_time_is_taken_with_a_variable_frame_rate(tmp_path):
     stamps = [0, 40, 50, 300, 310, 1000, 1040, 1500]
     pictures = moving_picture(len(stamps))
@@ -111,6 +121,56 @@ def test_a_time_outside_of_the_video_is_an_error(tmp_path, backend):
             decode(path, [0.1, time], backend)
     with pytest.raises(ValueError, match="backend is 'opencv', expected one of decord, pyav"):
         decode(path, [0.0], "opencv")
+
+
+def cut_off(source, path, frames: int):
+    """What ``ffmpeg -ss`` leaves with ``-c copy``: an edit list behind which the first `frames` frames are not shown."""
+    with av.open(str(source)) as whole, av.open(str(path), "w", options={"movflags": "faststart"}) as rest:
+        stream = whole.streams.video[0]
+        copy = rest.add_stream_from_template(stream)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                packet.pts -= round(frames / 12 / stream.time_base)
+                packet.dts -= round(frames / 12 / stream.time_base)
+                packet.stream = copy
+                rest.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+@pytest.mark.parametrize("frames", [4, 10, 20, 40])
+def test_a_video_that_was_cut_without_encoding_it_anew_begins_at_the_cut(tmp_path, frames, b_frames):
+    whole = write_video(tmp_path / "whole.mp4", moving_picture(48), gop=16, options={"bf": b_frames})
+    path = cut_off(whole, tmp_path / "cut.mp4", frames)
+    expected = np.stack(reference(path))
+    assert len(expected) == 48 - frames
+    info = probe(path)
+    np.testing.assert_allclose(info.times, np.arange(48 - frames) / 12, atol=1e-3)
+    for backend in ("decord", "pyav"):
+        np.testing.assert_array_equal(decode(path, info.times, backend), expected)
+        np.testing.assert_array_equal(decode(path, info.times[[-1, 0, 3]], backend), expected[[-1, 0, 3]])
+
+
+def test_a_cut_video_of_which_the_end_is_missing_is_truncated(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", moving_picture(240), gop=16, options={"bf": "0"})
+    path = cut_off(whole, tmp_path / "cut.mp4", 100)  # six groups are left out: the count of frames says nothing
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+    with pytest.raises(VideoError, match=r"cut.mp4: (truncated|damaged)"):
+        probe(path)
+
+
+@pytest.mark.parametrize("name", ["h264_long_gop.mp4", "h264_open_gop.mp4", "vp8_hidden.webm"])
+def test_what_is_read_in_pieces_is_decoded_once(tmp_path, monkeypatch, name):
+    path, _ = make(tmp_path, name)
+    expected = np.stack(reference(path))
+    with Video(path, backend="pyav") as video:
+        run, decoded = Video._run, []
+        monkeypatch.setattr(Video, "_run", lambda *args: (decoded.append(1) or frame for frame in run(*args)))
+        pieces = [video.read(np.arange(first, first + 4)) for first in range(0, 24, 4)]
+        np.testing.assert_array_equal(np.concatenate(pieces), expected)
+        assert len(decoded) <= 30, "a few are seen twice where a group of pictures begins"
+        np.testing.assert_array_equal(video.read([2, 7, 3]), expected[[2, 7, 3]])
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])

@@ -17,6 +17,7 @@ import torch
 
 from tests.data.conftest import moving_picture, write_dataset, write_video
 from vsie.data import FrameCache, VideoError, WindowsDataset, decode, frame_cache, load
+from vsie.data.decode import Video
 from vsie.data.sources import resize
 from vsie.files import locked
 
@@ -182,6 +183,26 @@ def test_unreadable_videos_are_recorded_and_skipped(tmp_path, caplog):
     assert dataset[0]["clip"].tolist() == [1, 1] and dataset[1]["clip"].tolist() == [0, 0]
     assert dataset.skipped.count <= 2
     assert json.loads((cache.folder / "about.json").read_text())["unreadable"].keys() == {"0", "3"}
+
+
+def test_long_videos_are_decoded_in_pieces(tmp_path, monkeypatch):
+    write_video(tmp_path / "long.mp4", moving_picture(150))
+    late = write_video(tmp_path / "late.mp4", moving_picture(150, seed=1))
+    data = bytearray(late.read_bytes())
+    media, index = data.index(b"mdat") + 4, data.index(b"moov")
+    place = (media + index * 7) // 8
+    data[place : place + 300] = bytes(300)
+    late.write_bytes(data)
+    manifest = load(tmp_path)
+    expected = decode(tmp_path / "long.mp4", np.arange(150) / 12)
+    asked = []
+    read = Video.read
+    monkeypatch.setattr(Video, "read", lambda video, numbers: asked.append(len(numbers)) or read(video, numbers))
+    cache = FrameCache.build(manifest, tmp_path / "frames", workers=0, size=32)
+    assert max(asked) <= 64
+    (row,) = cache.reasons
+    assert manifest.video(row) == late, "damage in its last piece leaves none of a video"
+    np.testing.assert_array_equal(cache.clip(1 - row).read(np.arange(150)), expected)
 
 
 def test_videos_of_several_sizes_need_a_size(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from vsie.data import (
     load,
 )
 from vsie.data.clips import lengths, of_one_length
+from vsie.data.decode import Video
 
 
 def same(first: dict, second: dict) -> bool:
@@ -290,9 +292,9 @@ def test_clips_come_whole_and_in_order(manifest, tmp_path):
     assert len(ClipsDataset(manifest, None)) == 24
 
 
-def test_clips_of_different_lengths_are_cut_to_one(tmp_path):
+def test_clips_of_different_lengths_are_cut_to_one(tmp_path, monkeypatch):
     """Three quarters of them have 9 frames: one of 5 is left out, of one of 21 every second frame is taken, and no more."""
-    root = write_dataset(tmp_path / "data", objects=6, clips=1, frames=9)
+    root = write_dataset(tmp_path / "data", objects=7, clips=1, frames=9)
     long = write_dataset(tmp_path / "long", objects=6, clips=1, frames=21)
     short = write_dataset(tmp_path / "short", objects=6, clips=1, frames=5)
     for number, other in ((1, long), (4, short)):
@@ -301,19 +303,65 @@ def test_clips_of_different_lengths_are_cut_to_one(tmp_path):
             shutil.copy(other / name, root / name)
     manifest = load(root)
     whole = {split: ClipsDataset(manifest, split) for split in ("train", "val")}
-    assert lengths(whole["train"]).tolist() == [9, 21, 9, 9] and lengths(whole["val"]).tolist() == [5, 9]
+    assert [lengths(own, 0)[0].tolist() for own in whole.values()] == [[9, 21, 9, 9, 5], [9, 9]]
     cut, said = of_one_length(whole, widest=2)
-    assert [len(cut["train"]), len(cut["val"])] == [4, 1] and cut["val"].left_out == 1
+    assert [len(cut["train"]), len(cut["val"])] == [4, 2] and cut["train"].left_out == 1
     assert said == ["clips are of 5 to 21 frames: 9 of each are judged, evenly apart",
-                    "val: 1 of 2 clips are shorter and left out"]  # fmt: skip
+                    "train: 1 of 5 clips are shorter and left out"]  # fmt: skip
     for place, numbers in ((0, np.arange(9)), (1, 2 * np.arange(9))):
         item, all_of_it = cut["train"][place], whole["train"][place]
         assert all(torch.equal(item[name], all_of_it[name][numbers]) for name in ("frames", "times", "poses"))
         assert item["path"] == all_of_it["path"]
     cached = {split: ClipsDataset(manifest, split, FrameCache.build(manifest, tmp_path / "cache", workers=0)) for split in whole}
-    assert [lengths(own).tolist() for own in cached.values()] == [lengths(own).tolist() for own in whole.values()]
+    assert [lengths(own, 0)[0].tolist() for own in cached.values()] == [[9, 21, 9, 9, 5], [9, 9]]
     alike = {split: ClipsDataset(load(long), split) for split in whole}
     assert of_one_length(alike, widest=2) == (alike, [])
+    asked, read = [], Video.read
+    monkeypatch.setattr(Video, "read", lambda video, numbers: asked.append(numbers.tolist()) or read(video, numbers))
+    cut["train"][1]
+    assert asked == [list(range(0, 18, 2))], "no other frame is decoded"
+
+
+@pytest.mark.parametrize("train, val, judged", [
+    (range(34, 44), (20, 20), {"train": 10, "val": 2}), ((20, 20), range(34, 44), {"train": 2, "val": 10}),
+    ((40, 40, 3, 40, 40), (40, 9, 40, 40, 40), {"train": 4, "val": 4}),
+])  # fmt: skip
+def test_of_each_split_three_quarters_of_the_clips_are_judged(tmp_path, train, val, judged):
+    manifest = load(write_dataset(tmp_path, objects=len(train) + len(val), clips=1, frames=2, val=len(val)))
+    splits = {split: ClipsDataset(manifest, split) for split in ("train", "val")}
+    for clips in splits.values():
+        clips.source = SimpleNamespace(length=[*train, *val].__getitem__)
+    cut, _ = of_one_length(splits, widest=1)
+    assert {name: len(own) for name, own in cut.items()} == judged
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_of_videos_that_cannot_be_read_as_few_as_in_training_are_left_out_by_name(damaged, tmp_path, cached):
+    cache = FrameCache.build(damaged, tmp_path / "cache", workers=0) if cached else None
+    splits = {split: ClipsDataset(damaged, split, cache) for split in ("train", "val")}
+    cut, said = of_one_length(splits, widest=1, allowed_share=0.3)
+    assert cut["val"] is splits["val"] and len(said) == 1
+    assert said[0].startswith(f"train: 4 of 18 clips cannot be read and are left out: {damaged.video(1)}")
+    assert said[0].endswith(", and 3 more")
+    kept = [row for row in damaged.rows("train").tolist() if row not in (1, 3, 4, 5)]
+    assert cut["train"].rows.tolist() == kept
+    assert [cut["train"][place]["path"] for place in range(14)] == [damaged.path[row] for row in kept]
+    with pytest.raises(SkippedError, match="of 18 videos cannot be read, expected at most 10.00%"):
+        of_one_length(splits, widest=1, allowed_share=0.1)
+
+
+def test_a_video_that_breaks_in_decoding_is_left_out_where_a_cache_has_found_that(tmp_path):
+    manifest = load(write_dataset(tmp_path / "data", objects=5, clips=1, frames=48, val=1))
+    video = manifest.video(2)
+    data = bytearray(video.read_bytes())
+    media, index = data.index(b"mdat") + 4, data.index(b"moov")
+    data[(media + index) // 2 : (media + index) // 2 + 300] = bytes(300)
+    video.write_bytes(data)
+    cache = FrameCache.build(manifest, tmp_path / "cache", workers=0)
+    cut, said = of_one_length({"train": ClipsDataset(manifest, "train", cache)}, widest=1, allowed_share=0.3)
+    assert cut["train"].rows.tolist() == [0, 1, 3] and "1 of 4 clips" in said[0]
+    with pytest.raises(VideoError, match="2/0.mp4: damaged"):
+        ClipsDataset(manifest, "train")[2]
 
 
 def test_latents_of_another_length_are_named(manifest, tmp_path):

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from vsie.data.decode import VideoError
 from vsie.data.frame_cache import FrameCache
 from vsie.data.manifest import Manifest
 from vsie.data.sources import VideoSource
+from vsie.data.windows import Skipped
 
 LONGEST = 32  # frames of a clip that are judged where clips differ in length
 
@@ -22,7 +24,9 @@ class ClipsDataset(Dataset):
 
     Item i is a dict of frames uint8 (T, H, W, 3); times float64 (T,); label int64, -1 without; object int64, index into
     `manifest.objects`; clip int64; path, str, as in the manifest; where the clip has poses, poses float32 (T, 4, 4).
-    A video that cannot be read is a VideoError: an evaluation on fewer clips would be another one.
+    A video that cannot be read is a VideoError: an evaluation on fewer clips would be another one, and `of_one_length` leaves out
+    what cannot be opened, and says so. Where only pictures are damaged, nothing but decoding them tells: with a cache that is
+    known from the start, without one it is a VideoError here.
 
     Args:
         manifest: The videos.
@@ -53,23 +57,28 @@ class ClipsDataset(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        return self.item(index)
+
+    def item(self, index: int, numbers: np.ndarray | None = None) -> dict[str, Tensor | str]:
+        """Item `index` with the frames `numbers` (F,) alone, no others being decoded; None for all."""
         row = int(self.rows[index])
         with self.source.clip(row) as clip:
+            numbers = np.arange(len(clip)) if numbers is None else numbers
             item = {
-                "frames": torch.from_numpy(clip.read(np.arange(len(clip)))),
-                "times": torch.from_numpy(np.array(clip.times)),
+                "frames": torch.from_numpy(clip.read(numbers)),
+                "times": torch.from_numpy(np.asarray(clip.times)[numbers]),
                 "label": torch.tensor(self.manifest.label[row]),
                 "object": torch.tensor(self.manifest.object[row]),
                 "clip": torch.tensor(self.manifest.clip[row]),
                 "path": str(self.manifest.path[row]),
             }
             if clip.poses is not None:
-                item["poses"] = torch.from_numpy(clip.poses.astype(np.float32))
+                item["poses"] = torch.from_numpy(clip.poses[numbers].astype(np.float32))
             if self.manifest.latent_names:
                 known = self.manifest.latents(row, len(clip)) if clip.latents is None else clip.latents
-                item["latents"] = torch.from_numpy(np.array(known))
+                item["latents"] = torch.from_numpy(np.asarray(known)[numbers])
             if clip.numbers is not None:
-                item["numbers"] = torch.from_numpy(np.array(clip.numbers, dtype=np.int64))
+                item["numbers"] = torch.from_numpy(np.asarray(clip.numbers, dtype=np.int64)[numbers])
         return item
 
 
@@ -95,61 +104,72 @@ class CutClips(Dataset):
         return len(self.places)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        place, numbers = self.places[index]
-        item = self.whole(place)
-        of_frames = [name for name in ("frames", "times", "poses", "latents", "numbers") if name in item]
-        return item | {name: item[name][numbers] for name in of_frames}
-
-    def whole(self, place: int) -> dict[str, Tensor | str]:
-        """The item of a clip before it is cut."""
-        return self.clips[place]
+        return self.clips.item(*self.places[index])
 
 
-def of_one_length(splits: Mapping[str, ClipsDataset], widest: int) -> tuple[Mapping[str, Dataset], list[str]]:
+def of_one_length(
+    splits: Mapping[str, ClipsDataset], widest: int, allowed_share: float = 0.01
+) -> tuple[Mapping[str, Dataset], list[str]]:
     """Clips that all have the same number of frames, which evaluation needs, and lines that say what was done for it.
 
-    Where the clips of a split differ in length, as many frames of each as three quarters of them have, 32 at most: evenly from
-    the first on, and no more than `widest` frames from one to the next. Shorter clips are left out.
+    Where the clips of a split differ in length, as many frames of each as three quarters of them have (of every split), 32 at
+    most: evenly from the first on, and no more than `widest` frames from one to the next. Shorter clips are left out, and so are
+    videos that cannot be read. Of objects with different numbers of views as many of each as the one with the fewest has.
 
     Args:
         splits: By name.
         widest: See above.
+        allowed_share: Share of a split's videos that may be unreadable.
+
+    Raises:
+        SkippedError: More of them cannot be read.
     """
-    if any(clips.manifest.unordered for clips in splits.values()):
-        return splits, []  # views, of which every object has as many
-    found = {name: lengths(clips) for name, clips in splits.items()}
-    if all(len(np.unique(own)) < 2 for own in found.values()):
-        return splits, []
-    together = np.concatenate(list(found.values()))
-    frames = min(LONGEST, int(np.quantile(together, 0.25, method="lower")))
-    cut = {}
+    found, lines, cut = {}, [], {}
     for name, clips in splits.items():
-        places = [(place, min(widest, length // frames) * np.arange(frames))
-                  for place, length in enumerate(found[name].tolist()) if length >= frames]  # fmt: skip
-        cut[name] = CutClips(clips, places, f"cut {frames} {widest}")
-    lines = [f"clips are of {together.min()} to {together.max()} frames: {frames} of each are judged, evenly apart"]
-    lines += [
-        f"{name}: {own.left_out} of {len(own.clips)} clips are shorter and left out" for name, own in cut.items() if own.left_out
-    ]
+        found[name], reasons = lengths(clips, allowed_share)
+        if reasons:
+            more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+            lines.append(f"{name}: {len(reasons)} of {len(clips)} clips cannot be read and are left out: {reasons[0]}{more}")
+    known = {name: own[own > 0] for name, own in found.items()}
+    frames = {name: int(own.min()) for name, own in known.items()}
+    unordered = any(clips.manifest.unordered for clips in splits.values())
+    low, high = min(frames.values()), max(int(own.max()) for own in known.values())
+    if unordered:
+        lines += [f"{name}: objects have {own.min()} to {own.max()} views: {own.min()} of each are judged"
+                  for name, own in known.items() if own.min() < own.max()]  # fmt: skip
+    elif any(own.min() < own.max() for own in known.values()):
+        together = min(LONGEST, *(int(np.quantile(own, 0.25, method="lower")) for own in known.values()))
+        frames = dict.fromkeys(frames, together)
+        lines.append(f"clips are of {low} to {high} frames: {together} of each are judged, evenly apart")
+    for name, clips in splits.items():
+        own, count = found[name], frames[name]
+        short = int((known[name] < count).sum())
+        lines += [f"{name}: {short} of {len(clips)} clips are shorter and left out"] if short else []
+        spacing = own // count if unordered else np.minimum(widest, own // count)
+        places = [(place, int(spacing[place]) * np.arange(count)) for place in np.flatnonzero(own >= count).tolist()]
+        cut[name] = clips if (own == count).all() else CutClips(clips, places, f"cut {count} {widest}")
     return cut, lines
 
 
-def lengths(clips: ClipsDataset) -> np.ndarray:
-    """How many frames each clip has, int64 (N,). Raises a VideoError for a video that cannot be read."""
-    source = clips.source
-    if isinstance(source, FrameCache):
-        found = np.diff(source.start)[clips.rows]
-        for row in clips.rows[found == 0].tolist():
-            source.clip(row)  # says why
-        return found
-    found = np.empty(len(clips), np.int64)
-    for place, row in enumerate(tqdm(clips.rows.tolist(), desc="lengths of clips", unit="clip", mininterval=1)):
-        if clips.manifest.posed[row]:  # a small file says it: no video is opened
-            found[place] = len(clips.manifest.poses(row)[0])
-            continue
-        with source.clip(row) as clip:
-            found[place] = len(clip)
-    return found
+def lengths(clips: ClipsDataset, allowed_share: float) -> tuple[np.ndarray, list[str]]:
+    """How many frames each clip has, int64 (N,), 0 where its video cannot be read; and why not, of each of these.
+
+    Raises:
+        SkippedError: More than `allowed_share` of them cannot be read.
+        VideoError: None of them can.
+    """
+    found, reasons = np.zeros(len(clips), np.int64), []
+    skipped = Skipped(rows=len(clips.manifest), population=len(clips), share=allowed_share)
+    hidden = not isinstance(clips.source, VideoSource)  # what is not decoded anew is there at once
+    for place, row in enumerate(tqdm(clips.rows.tolist(), desc="lengths of clips", unit="clip", mininterval=1, disable=hidden)):
+        try:
+            found[place] = clips.source.length(row)
+        except VideoError as error:
+            reasons.append(str(error))
+            skipped.add(row, clips.manifest.video(row), str(error))
+    if not found.any():
+        raise VideoError(f"{clips.manifest.file}: none of {len(clips)} clips can be read; the first: {reasons[0]}")
+    return found, reasons
 
 
 def collate(items: Mapping | Sequence[Mapping]) -> Mapping:

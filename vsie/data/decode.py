@@ -11,6 +11,8 @@ What was measured, and why this file is as it is (decord 0.6 with its own FFmpeg
   found by the container's own count of frames, its marks (MPEG-TS), or its chain of elements (Matroska: `matroska`).
 * A reader never lives longer than a call, since decord hangs when one crosses a fork.
 * The frame index (one pass over the packets, no decoding) is PyAV's in both, so both agree on what "nearest" means.
+* A video that was cut without encoding it anew keeps the frames from the key frame before the cut on, marked as not to be
+  shown: they are decoded through and have no number. decord would show them, so PyAV reads such video.
 
 Video with rotation metadata comes out upright, as players show it (done here; decord does it by itself for some containers).
 Grey video comes out with three equal channels. Time 0 is the first frame.
@@ -24,8 +26,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2  # noqa: F401  decord has to be imported after cv2, whose libpng would else meet its zlib and refuse every PNG
 import numpy as np
-import torch  # noqa: F401  decord has to be imported after torch
+import torch  # noqa: F401  and after torch
 
 from vsie.data import matroska
 
@@ -174,14 +177,17 @@ class Video(FrameReader):
         packets, truncated = [], False
         try:
             for packet in self._container.demux(stream):
-                if packet.size and not packet.is_discard:
+                if packet.size:
                     truncated |= packet.is_corrupt
-                    packets.append((packet.pts, packet.dts, packet.is_keyframe, packet.duration or 0))
+                    packets.append((packet.pts, packet.dts, packet.is_keyframe, packet.duration or 0, not packet.is_discard))
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(f"{self.path}: damaged after {len(packets)} frames ({_reason(error)})") from None
         if not packets or codec is None or codec.width <= 0 or codec.height <= 0 or codec.pix_fmt is None:
             raise VideoError(f"{self.path}: {NO_FRAMES}")
-        if truncated or len(packets) < COMPLETE * stream.frames:
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        listed = float((stream.duration or 0) * stream.time_base)
+        partly = 0 < listed * rate < COMPLETE * stream.frames  # an edit list leaves out whole groups, which `frames` counts
+        if truncated or not partly and len(packets) < COMPLETE * stream.frames:
             raise VideoError(f"{self.path}: truncated, found {len(packets)} frames, expected {stream.frames or 'more'}")
         broken = matroska.broken_at(self.path)  # no count of frames there, and FFmpeg reads on behind damage in silence
         if broken is not None:
@@ -189,31 +195,31 @@ class Video(FrameReader):
         first = next((number for number, packet in enumerate(packets) if packet[2]), 0)
         packets = packets[first:]  # what precedes the first key frame is never shown
         if codec.name == "vp8":  # it has packets that are never shown, and nothing but decoding tells which
-            shown = {frame.pts for frame in self._run(packets[0][1])}
-            packets = [packet for packet in packets if packet[0] in shown]
-            if not packets:
-                raise VideoError(f"{self.path}: {NO_FRAMES}")
-        count = len(packets)
+            seen = {frame.pts for frame in self._run(packets[0][1])}
+            packets = [packet for packet in packets if packet[0] in seen]
+        shown = np.flatnonzero([packet[4] for packet in packets])  # the others are decoded and not shown: before a cut
+        if not len(shown):
+            raise VideoError(f"{self.path}: {NO_FRAMES}")
+        count = len(shown)
         raw = [packet[0] for packet in packets]
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
         start = np.zeros(count, dtype=np.int64)
-        self._ordered = None not in raw and len(set(raw)) == count
+        self._ordered = None not in raw and len(set(raw)) == len(raw)
         if self._ordered:
             stamps = np.array(raw, dtype=np.int64)
             keys = np.array([number for number, packet in enumerate(packets) if packet[2]] or [0])
-            key = np.searchsorted(keys, np.arange(count), side="right") - 1
-            key -= stamps[keys[key]] > stamps  # shown before its key frame: it needs the one before, too
-            order = np.argsort(stamps)
-            self._stamps, start = stamps[order], keys[np.maximum(key, 0)][order]
+            key = np.searchsorted(keys, shown, side="right") - 1
+            key -= stamps[keys[key]] > stamps[shown]  # shown before its key frame: it needs the one before, too
+            order = np.argsort(stamps[shown])
+            self._stamps, start = stamps[shown][order], keys[np.maximum(key, 0)][order]
             unit = float(stream.time_base)
             times = (self._stamps - self._stamps[0]) * unit
-            last = packets[order[-1]][3] * unit or (float(np.median(np.diff(times))) if count > 1 else 1 / rate)
+            last = packets[shown[order[-1]]][3] * unit or (float(np.median(np.diff(times))) if count > 1 else 1 / rate)
         else:  # no usable stamps: frames in the order of decoding at the average rate, and no seeking
             self._stamps, times, last = np.arange(count), np.arange(count) / rate, 1 / rate
-        self._start = start
-        self._seek = [dts if dts is not None else pts for pts, dts, _, _ in packets]
+        self._start, self._last = start, None
+        self._seek = [dts if dts is not None else pts for pts, dts, *_ in packets]
         duration = float(times[-1]) + last
-        announced = (self._container.duration or 0) / av.time_base if len(self._container.streams) == 1 else 0
+        announced = (self._container.duration or 0) / av.time_base if len(self._container.streams) == 1 else partly * listed
         if duration < COMPLETE * announced - 0.5:
             raise VideoError(f"{self.path}: truncated, found {duration:.2f} s of video, expected {announced:.2f} s")
         self.times, self.duration = times, duration
@@ -272,13 +278,17 @@ class Video(FrameReader):
         return found
 
     def _stretch(self, wanted: np.ndarray, start: int, picture) -> list:
-        """`picture` of the frames `wanted`, decoded from packet `start` on."""
+        """`picture` of the frames `wanted`, decoded from packet `start` on, or from where the last stretch of its group ended."""
         missing = {int(self._stamps[number]): int(number) for number in wanted}
         found = []
-        for count, frame in enumerate(self._run(self._seek[start] if self._ordered else None)):
+        if self._last is None or not self._last < wanted[0] or self._start[self._last] < start:
+            self._coming = enumerate(self._run(self._seek[start] if self._ordered else None))
+        self._last = None
+        for count, frame in self._coming:
             if missing.pop(frame.pts if self._ordered else count, None) is not None:
                 found.append(picture(frame))
             if not missing:
+                self._last = int(wanted[-1])
                 return found
         number = min(missing.values())
         raise VideoError(f"{self.path}: damaged, frame {number} at {self.times[number]:.3f} s cannot be decoded")

@@ -31,8 +31,9 @@ from vsie.data.manifest import Manifest
 from vsie.data.sources import Clip, VideoSource
 from vsie.files import atomic_path, locked, write_text
 
-VERSION = 1
+VERSION = 2  # 2: videos that were cut without encoding them anew have all of their frames
 CHUNK = 32  # videos that a worker takes at a time
+PIECE = 64  # frames that are decoded at a time: a minute of a large video would be 11 GB
 MARGIN = 64 << 20  # bytes of the disk left free
 log = logging.getLogger(__name__)
 
@@ -78,11 +79,15 @@ class FrameCache:
     def __reduce__(self):
         return FrameCache, (self.folder,)
 
-    def clip(self, row: int) -> Clip:
-        """The clip of a row. Raises a VideoError, with the reason found when building, where it could not be read."""
+    def length(self, row: int) -> int:
+        """Frames of a row. Raises a VideoError, with the reason found when building, where it could not be read."""
         if row in self.reasons:
             raise VideoError(self.reasons[row])
-        begin, end = self.start[row], self.start[row + 1]
+        return int(self.start[row + 1] - self.start[row])
+
+    def clip(self, row: int) -> Clip:
+        """The clip of a row. Raises a VideoError as `length`."""
+        begin, end = self.start[row], self.start[row] + self.length(row)
         return Clip(
             self.times[begin:end], self.poses[begin:end] if self.posed[row] else None, self.frames[begin:end].__getitem__
         )
@@ -286,7 +291,9 @@ def _write(manifest: Manifest, rows: np.ndarray, *, partial: Path, size: int | N
             begin, end = int(start[row]), int(start[row + 1])
             try:
                 with source.clip(row) as clip:
-                    _put(files["frames"], clip.read(np.arange(end - begin)), begin * pixels)
+                    for first in range(begin, end, PIECE):
+                        numbers = np.arange(first, min(first + PIECE, end)) - begin
+                        _put(files["frames"], clip.read(numbers), first * pixels)
                     _put(files["times"], clip.times, begin * 8)
                     if clip.poses is not None:
                         _put(files["poses"], clip.poses, begin * 128)

@@ -113,6 +113,10 @@ class ImageShards:
         place = int(self.start[row]) + frame
         return os.pread(self._file(row // self._per_shard), int(self.size[place]), int(self.offset[place]))
 
+    def length(self, row: int) -> int:
+        """Views of a row."""
+        return int(self.start[row + 1] - self.start[row])
+
     def clip(self, row: int) -> Clip:
         """The virtual clip of a row, as `ViewSource.clip`."""
         begin, end = int(self.start[row]), int(self.start[row + 1])

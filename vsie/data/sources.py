@@ -1,4 +1,4 @@
-"""An open clip, whatever its frames come from: its video here, or a `FrameCache`, which has the same method `clip`."""
+"""An open clip, whatever its frames come from: its video here, or a `FrameCache`, which has `clip` and `length`, too."""
 
 from __future__ import annotations
 
@@ -68,6 +68,11 @@ class VideoSource:
 
     def __init__(self, manifest: Manifest, *, size: int | None = None, backend: str = "decord", check: bool = True) -> None:
         self.manifest, self.size, self.backend, self.check = manifest, size, backend, check
+
+    def length(self, row: int) -> int:
+        """Frames of a row; raises as `clip`."""
+        with self.clip(row) as clip:
+            return len(clip)
 
     def clip(self, row: int) -> Clip:
         """The clip of a row of the manifest. Raises a VideoError for the video, a ValueError for the pose file."""

@@ -339,13 +339,20 @@ class ViewSource:
             raise ValueError(f"views is {views}, expected at least 2")
         self.manifest, self.views, self.rotations, self.size, self.swap_rb = manifest, views, rotations, size, swap_rb
 
+    def _held_out(self, row: int) -> bool:
+        return os.path.isabs(str(self.manifest.path[row]))
+
     def describe(self, row: int) -> tuple[np.ndarray, np.ndarray, list[Path]]:
         """Numbers, latents and images of a row's views, as they are numbered; see `read_views`."""
-        held_out = os.path.isabs(str(self.manifest.path[row]))
+        held_out = self._held_out(row)
         return read_views(
             self.manifest.video(row), views=None if held_out else self.views, length=len(self.manifest.latent_names),
             rotations="ood" if held_out else self.rotations,
         )  # fmt: skip
+
+    def length(self, row: int) -> int:
+        """Views of a row."""
+        return len(self.describe(row)[0]) if self._held_out(row) else self.views
 
     def clip(self, row: int) -> Clip:
         """The virtual clip of a row."""

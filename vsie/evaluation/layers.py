@@ -267,7 +267,7 @@ def look(live: Live, clips, features: Features, taps: blocks.Taps, *, frames: in
         taps: Of the encoder.
         frames: About so many frames in all, of evenly chosen objects.
     """
-    from vsie.features import covering
+    from vsie.features import covering, whole_steps
 
     stride, (window, widest) = live.encoder.stride, live.window
     names, starts = np.unique(features.orbit, return_index=True)
@@ -278,7 +278,7 @@ def look(live: Live, clips, features: Features, taps: blocks.Taps, *, frames: in
         video = torch.stack([torch.as_tensor(clips[int(clip)]["frames"]) for clip in chosen])
         poses = torch.from_numpy(np.ascontiguousarray(features.poses[chosen], dtype=np.float64))
         if stride > 1:
-            video = video[:, : video.shape[1] - video.shape[1] % stride]
+            video = whole_steps(live.encoder, video)
         else:
             index = torch.from_numpy(covering(video.shape[1], min(window, video.shape[1]), widest))
             video = rearrange(video[:, index], "n w t h x c -> (n w) t h x c")

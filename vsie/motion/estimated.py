@@ -152,10 +152,10 @@ class EstimatedClips(CutClips):
         super().__init__(clips, places, f"{motion.folder} {frames} {widest} orbits")
         self.motion = motion
 
-    def whole(self, place: int) -> dict[str, Tensor | str]:
-        row, item = int(self.clips.rows[place]), super().whole(place)
-        poses = torch.from_numpy(self.motion.poses(row, len(item["frames"]))).float()
-        return item | {"orbit": torch.tensor(row), "poses": poses}
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        row, (_, numbers) = int(self.rows[index]), self.places[index]
+        poses = torch.from_numpy(self.motion.poses(row)[numbers]).float()
+        return super().__getitem__(index) | {"orbit": torch.tensor(row), "poses": poses}
 
 
 def common_length(motion: EstimatedMotion, rows: np.ndarray) -> int:

@@ -16,6 +16,7 @@ release it is probably blue, see `vsie.data.three_die_bench`).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,9 @@ def write_index(out: Path, items: Sequence[Item], classes: Sequence[str]) -> Pat
 
 
 def save(file: Path, values: np.ndarray) -> None:
-    """np.save, atomically."""
-    with atomic_path(file) as temporary:
-        np.save(temporary, values)
+    """np.save, atomically; a file that holds just that stays as it is, with its time: shards and features are known by it."""
+    data = io.BytesIO()
+    np.save(data, values)
+    if not file.is_file() or file.read_bytes() != data.getvalue():
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(data.getvalue())
