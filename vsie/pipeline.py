@@ -475,6 +475,7 @@ def feature_set(
             key.update("\0".join(dataset.manifest.path).encode())
         folder = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}"
         if not (folder / ABOUT).is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # links to features that are gone
             options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}",
                            among_others=among_others)  # fmt: skip
             with atomic_path(folder) as temporary:
