@@ -49,8 +49,8 @@ def functions(features: Features, which: Iterable[str]) -> Tensor:
 
     Args:
         features: For poses and times.
-        which: ``rotation`` vec R; ``l2`` the 25 entries of the l = 2 block; ``translation``; ``time`` the place in the clip, from
-            0 to 1, and three harmonics of it.
+        which: ``rotation`` vec R; ``l2`` the 25 entries of the l = 2 block; ``translation``, the largest component being 1;
+            ``time`` the place in the clip, from 0 to 1, and three harmonics of it.
 
     Raises:
         ValueError: An unknown name.
@@ -63,7 +63,7 @@ def functions(features: Features, which: Iterable[str]) -> Tensor:
         elif name == "l2":
             found.append(quadratic_block(poses[:, :3, :3]).flatten(1))
         elif name == "translation":
-            found.append(poses[:, :3, 3])
+            found.append(poses[:, :3, 3] / poses[:, :3, 3].abs().max().clamp_min(1e-30))  # in no unit
         elif name == "time":
             place = torch.linspace(0, 1, features.frames, dtype=torch.float64).repeat(len(features.poses))[:, None]
             waves = torch.pi * place * torch.arange(1, HARMONICS + 1)

@@ -152,10 +152,16 @@ def _functions(motion: Tensor) -> Tensor:
 
 
 def _independent(functions: Tensor) -> Tensor:
-    """A basis (K, k) of what the functions (N, K) span on these motions: a turntable excites three of the ten."""
+    """A basis (K, k) of what the functions (N, K) span on these motions: a turntable excites three of the ten.
+
+    Translations are in any unit, and are measured by their own size first; as small as what rounding leaves, they are none.
+    """
+    unit, size = torch.ones(functions.shape[1], 1, dtype=functions.dtype), functions[:, 10:].square().mean().sqrt()
+    unit[10:] = size if size > 1e-6 else 1
+    functions = functions / unit.mT
     values, vectors = torch.linalg.eigh(functions.mT @ functions / len(functions))
     alive = values > 1e-6 * values[-1]
-    return vectors[:, alive] / values[alive].sqrt()
+    return vectors[:, alive] / values[alive].sqrt() / unit
 
 
 def conditional(
