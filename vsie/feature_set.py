@@ -102,6 +102,11 @@ class Features:
         """(N,) int64: clips that have one number have their poses in one frame; the objects where `orbits` does not say else."""
         return self.objects if self.orbits is None else self.orbits
 
+    @property
+    def anchored(self) -> bool:
+        """Whether a pose says how the object is turned; where every clip has a frame of its own only deltas within clips do."""
+        return self.orbits is None
+
     def part(self, name: str, source: str = "image") -> np.ndarray:
         """One part of the latent, (N, F, d): the first dims (`inv`), the last (`equi`), or both (`all`)."""
         if name not in PARTS:
