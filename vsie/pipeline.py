@@ -320,13 +320,10 @@ def evaluate(
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, bench=bench))
     manifest, cache = open_data(config)
     precision = best_precision()[0]
-    test_split = "val" if manifest.holds("val") else "test"
-    protocols = askable(protocols, manifest, test_split, config.motion.source == "estimated")
+    protocols = askable(protocols, manifest, config.motion.source == "estimated")
     if not protocols:
         return {}
-    splits = {}
-    for name, split in (("train", "train"), ("test", test_split)):
-        splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
+    splits = judged_splits(manifest, cache, config.data.size)
     window = context(config, model.encoder.stride)
     motion, lines, cut = open_motion(config, manifest), [], []
     true = bool(manifest.posed[np.concatenate([clips.rows for clips in splits.values()])].all())
@@ -384,6 +381,17 @@ def evaluate(
     return result.metrics
 
 
+def held_split(manifest: Manifest) -> str:
+    """The split that is judged."""
+    return "val" if manifest.holds("val") else "test"
+
+
+def judged_splits(manifest: Manifest, cache: Frames | None, size: int | None) -> dict[str, ClipsDataset]:
+    """The clips that probes are fitted on, ``train``, and those that are judged, ``test``, whole."""
+    return {name: ClipsDataset(manifest, split, cache=cache, size=None if cache else size)
+            for name, split in (("train", "train"), ("test", held_split(manifest)))}  # fmt: skip
+
+
 def judged_on(config: TrainConfig, data: str) -> TrainConfig:
     """The config of a run with other data: a manifest, a folder in 3DIEBench's layout, or another of the run's own kind."""
     folder, change = Path(data), {"root": data}
@@ -406,12 +414,12 @@ def small_turns(config: TrainConfig):
     return functools.partial(turns.cached, cache_folder() / "rendered", **options)
 
 
-def askable(protocols: Sequence[str], manifest: Manifest, test_split: str, estimated: bool = False) -> list[str]:
+def askable(protocols: Sequence[str], manifest: Manifest, estimated: bool = False) -> list[str]:
     """Those of the protocols that the data, or motion `estimated` from it, can answer; a line says which it cannot and why."""
-    if not manifest.holds(test_split):
+    if not manifest.holds(held_split(manifest)):
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
-    rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
+    rows = np.concatenate([manifest.rows("train"), manifest.rows(held_split(manifest))])
     labelled, posed = bool((manifest.label[rows] >= 0).all()), bool(manifest.posed[rows].all())
     return answerable(protocols, manifest.file, labelled=labelled, posed=posed or estimated)
 

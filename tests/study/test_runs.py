@@ -299,7 +299,7 @@ def test_the_tool_at_toy_size_end_to_end(tools, tmp_path):
     better = found["vsie"]["better_by"]
     assert {"classification/top1/inv", "ladder/identity/inv", "ladder/orbit_share/inv"} <= set(better)
     assert all(own["low"] <= own["high"] and own["than"] == "stills" for own in better.values())
-    assert "Not asked: no run was judged by" in (tmp_path / "toy" / "page.md").read_text()
+    assert "Not asked: no row was judged by" in (tmp_path / "toy" / "page.md").read_text()
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "toy" / "runs").rglob("*") if file.is_file()}
     result = run_tool(tools, *arguments, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
