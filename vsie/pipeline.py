@@ -377,7 +377,7 @@ def evaluate(
         result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
     if config.data.layout == "3diebench":
-        published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)
+        published.write(out, name=str(config.method["name"]), manifest=manifest)
     return result.metrics
 
 
