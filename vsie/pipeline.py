@@ -291,6 +291,8 @@ def evaluate(
 ) -> dict[str, float]:  # fmt: skip
     """Features once (cached in the run), then what each part knows: prints a table, writes metrics.json and the pictures.
 
+    Erasers are kept with the run, those that were fitted on other data with the results.
+
     Args:
         run: A run's folder.
         config: Its config when at hand; else as it was kept.
@@ -371,7 +373,8 @@ def evaluate(
             unit = f"; translations were told in another unit ({', '.join(motion.scales)})" if method.uses_translation else ""
             result.notes.append(f"trained on estimated motion, judged against true poses{unit}")
     for eraser in result.erasers.values():
-        erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
+        place = out if data or ood else run  # fitted on other data they are not the run's
+        erasers.save_with(place, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
     if method.direct_supervision:
         result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
