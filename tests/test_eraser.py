@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from vsie import checkpoint, pipeline
+from vsie import checkpoint, pipeline, report
 from vsie import eraser as erasers
 from vsie.config import compose, to_plain
 from vsie.eraser import Eraser
+from vsie.evaluation import suite
 from vsie.extraction import extract, weights_digest
 from vsie.features import load
 from vsie.model import build_method
@@ -112,3 +114,25 @@ def test_evaluation_keeps_erasers_with_the_run_and_extraction_takes_them(tmp_pat
     assert "the pose erased afterwards" in (run / "table.txt").read_text() and (run / "measures.md").is_file()
     assert {file.stem for file in (run / "erasers").iterdir()} >= {"leace-rotation", "leace-basis", "inlp", "rasa", "orbit"}
     assert extract(run, clips, tmp_path / "clean.npz", split="val", eraser="leace-rotation")[0] > 0
+
+
+def test_what_is_fitted_on_other_data_does_not_replace_the_erasers_of_the_run(clips, tmp_path, monkeypatch):
+    """They lie with the results; `eraser=NAME` is the run's, whatever it was judged on since."""
+    monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
+    config = to_plain(compose("train", ["experiment=debug", "data.frames=1", "encoder.mixing=0", f"data.root={clips}"]))
+    run, judged = tmp_path / "run", tmp_path / "judged"
+    checkpoint.save(run, build_method(config), config, {})
+    monkeypatch.setattr(pipeline, "feature_set", lambda run, method, splits, *_: [None for _ in splits])
+    monkeypatch.setattr(report, "write_report", lambda *_, **__: None)
+
+    def evaluate(mean: float, **options):
+        found = suite.Result(erasers={"made up": dataclasses.replace(an_eraser(), mean=mean * torch.ones(6).double())})
+        monkeypatch.setattr(suite, "evaluate", lambda *_, **__: found)
+        pipeline.evaluate(run, protocols=["classification"], **options)
+
+    evaluate(1.0)
+    evaluate(2.0, data=str(shutil.copytree(clips.parent, tmp_path / "other")), out=judged)
+    assert float(erasers.load(erasers.find(run, "made up")).mean[0]) == 1
+    assert float(erasers.load(erasers.find(judged, "made up")).mean[0]) == 2
+    evaluate(3.0, out=judged)  # other questions of the run's own data
+    assert float(erasers.load(erasers.find(run, "made up")).mean[0]) == 3

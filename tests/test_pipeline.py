@@ -263,11 +263,18 @@ def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug,
         fields["object_in_camera"][:, 2, 3] += 1
         np.savez(file, **fields)
     assert np.allclose(poses(), before + np.eye(4)[2][:, None] * np.eye(4)[3], atol=1e-6) and len(computed) == 3
-    assert len(list((tmp_path / "run" / "features").iterdir())) == 1
+    (folder,) = (tmp_path / "run" / "features").iterdir()
+    for file in list(folder.iterdir()):  # a run that a study took, whose features are not there any more
+        file.unlink()
+        file.symlink_to(tmp_path / "gone" / file.name)
+    assert len(poses()) == len(before) and len(computed) == 4
 
 
-def test_clips_of_different_lengths_are_trained_on_and_judged(tmp_path, tools):
+def test_clips_of_different_lengths_are_trained_on_judged_and_compared(tmp_path, tools, monkeypatch):
     """Sequences as CO3D has them: known poses, and no two of one length; and one that cannot be read, as many as may be."""
+    from vsie import pipeline
+    from vsie.study import comparison
+
     rows = ["path,label,object,clip,split,poses"]
     for number, frames in enumerate((10, 12, 14, 9, 10, 13, 5, 9, 9, 10)):
         name = f"clip_{number}"
@@ -286,6 +293,14 @@ def test_clips_of_different_lengths_are_trained_on_and_judged(tmp_path, tools):
     assert f"train: 1 of 5 clips cannot be read and are left out: {truncated}" in result.stdout
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert isinstance(metrics["pose/geodesic_median_deg/equi"], float) and "tracking/probe/rpe_deg@1" in metrics
+    monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline.features, "evaluation_features", None)  # nothing is computed again
+    written = comparison.compare_runs([str(tmp_path / "run")], tmp_path / "report")
+    assert {"comparison.md", "tradeoff.png"} <= {file.name for file in written}
+    monkeypatch.setattr(comparison, "draw_strips", None)  # what fails there takes no table away
+    with pytest.raises(TypeError):
+        comparison.compare_runs([str(tmp_path / "run")], tmp_path / "without")
+    assert (tmp_path / "without" / "comparison.md").read_text() == (tmp_path / "report" / "comparison.md").read_text()
 
 
 @pytest.mark.parametrize("kept, data, wanted", [

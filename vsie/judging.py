@@ -15,7 +15,7 @@ import torch
 from vsie import components, features_file, pipeline
 from vsie import eraser as erasers
 from vsie.components import nearest
-from vsie.data.clips import ClipsDataset, of_one_length
+from vsie.data.clips import of_one_length
 from vsie.encoders.base import Encoder
 from vsie.encoders.exported import Exported
 from vsie.encoders.torchvision import STRIDES
@@ -97,12 +97,10 @@ def judge_encoder(
     encoder = build(name, weights).eval()
     config = data_config(data, size)
     manifest, cache = pipeline.open_data(config)
-    test_split = "val" if manifest.holds("val") else "test"
-    protocols = pipeline.askable(protocols, manifest, test_split)
+    protocols = pipeline.askable(protocols, manifest)
     if not protocols:
         return {}
-    splits = {key: ClipsDataset(manifest, split, cache=cache, size=None if cache else size)
-              for key, split in (("train", "train"), ("test", test_split))}  # fmt: skip
+    splits = pipeline.judged_splits(manifest, cache, size)
     splits, cut = of_one_length(splits, config.data.spacing[1], config.data.allowed_skips)
     window = together(encoder, frames, len(splits["test"][0]["frames"])), config.data.spacing[1]
     out = Path(out)

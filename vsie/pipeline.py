@@ -293,6 +293,8 @@ def evaluate(
 ) -> dict[str, float]:  # fmt: skip
     """Features once (cached in the run), then what each part knows: prints a table, writes metrics.json and the pictures.
 
+    Erasers are kept with the run, those that were fitted on other data with the results.
+
     Args:
         run: A run's folder.
         config: Its config when at hand; else as it was kept.
@@ -322,13 +324,10 @@ def evaluate(
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, bench=bench))
     manifest, cache = open_data(config)
     precision = resolve_precision(config.trainer.precision, device)[0]
-    test_split = "val" if manifest.holds("val") else "test"
-    protocols = askable(protocols, manifest, test_split, config.motion.source == "estimated")
+    protocols = askable(protocols, manifest, config.motion.source == "estimated")
     if not protocols:
         return {}
-    splits = {}
-    for name, split in (("train", "train"), ("test", test_split)):
-        splits[name] = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
+    splits = judged_splits(manifest, cache, config.data.size)
     window = context(config, model.encoder.stride)
     motion, lines, cut = open_motion(config, manifest), [], []
     true = bool(manifest.posed[np.concatenate([clips.rows for clips in splits.values()])].all())
@@ -376,14 +375,26 @@ def evaluate(
             unit = f"; translations were told in another unit ({', '.join(motion.scales)})" if method.uses_translation else ""
             result.notes.append(f"trained on estimated motion, judged against true poses{unit}")
     for eraser in result.erasers.values():
-        erasers.save_with(run, dataclasses.replace(eraser, encoder=weights_digest(model)))
+        place = out if data or ood else run  # fitted on other data they are not the run's
+        erasers.save_with(place, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
     if method.direct_supervision:
         result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
     if config.data.layout == "3diebench":
-        published.write(out, result.metrics, name=str(config.method["name"]), manifest=manifest)
+        published.write(out, name=str(config.method["name"]), manifest=manifest)
     return result.metrics
+
+
+def held_split(manifest: Manifest) -> str:
+    """The split that is judged."""
+    return "val" if manifest.holds("val") else "test"
+
+
+def judged_splits(manifest: Manifest, cache: Frames | None, size: int | None) -> dict[str, ClipsDataset]:
+    """The clips that probes are fitted on, ``train``, and those that are judged, ``test``, whole."""
+    return {name: ClipsDataset(manifest, split, cache=cache, size=None if cache else size)
+            for name, split in (("train", "train"), ("test", held_split(manifest)))}  # fmt: skip
 
 
 def judged_on(config: TrainConfig, data: str) -> TrainConfig:
@@ -410,12 +421,12 @@ def small_turns(config: TrainConfig):
     return functools.partial(turns.cached, cache_folder() / "rendered", **options)
 
 
-def askable(protocols: Sequence[str], manifest: Manifest, test_split: str, estimated: bool = False) -> list[str]:
+def askable(protocols: Sequence[str], manifest: Manifest, estimated: bool = False) -> list[str]:
     """Those of the protocols that the data, or motion `estimated` from it, can answer; a line says which it cannot and why."""
-    if not manifest.holds(test_split):
+    if not manifest.holds(held_split(manifest)):
         print(f"no evaluation: {manifest.file} has no held-out clips (split val or test)")
         return []
-    rows = np.concatenate([manifest.rows("train"), manifest.rows(test_split)])
+    rows = np.concatenate([manifest.rows("train"), manifest.rows(held_split(manifest))])
     labelled, posed = bool((manifest.label[rows] >= 0).all()), bool(manifest.posed[rows].all())
     return answerable(protocols, manifest.file, labelled=labelled, posed=posed or estimated)
 
@@ -480,6 +491,7 @@ def feature_set(
             key.update("\0".join(dataset.manifest.path).encode())
         folder = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}"
         if not (folder / ABOUT).is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # links to features that are gone
             options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}",
                            among_others=among_others)  # fmt: skip
             with atomic_path(folder) as temporary:

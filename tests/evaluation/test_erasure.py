@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -201,6 +202,11 @@ def test_functions_of_frames():
     # About one axis vec R spans two functions and the l = 2 block four, two of which are new.
     assert erasure.independent(erasure.functions(data, ("rotation",))).shape[1] == 2
     assert erasure.independent(erasure.functions(data, ("rotation", "l2"))).shape[1] == 4
+    poses = data.poses.copy()
+    poses[..., :3, 3] = np.random.default_rng(0).normal(size=(8, 5, 3))
+    for unit in (1e-8, 1, 1e7):
+        own = dataclasses.replace(data, poses=poses * np.where(np.arange(4) == 3, [[unit], [unit], [unit], [1]], 1))
+        assert erasure.independent(erasure.functions(own, ("rotation", "translation"))).shape[1] == 2 + 3
 
 
 def test_the_whole_set_is_judged_before_and_after_with_controls():

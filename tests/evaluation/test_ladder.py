@@ -104,6 +104,20 @@ def test_defects_are_the_lengths_they_say():
     assert ladder.group_law(Double(similarity="cosine"), latents, motion, motion)["group_law"] == pytest.approx(0, abs=1e-12)
 
 
+def test_the_unit_of_translations_does_not_matter():
+    generator = torch.Generator().manual_seed(0)
+    turn = pose.from_quaternion(torch.randn(2400, 4, generator=generator, dtype=torch.float64))
+    place = torch.randn(2400, 3, generator=generator, dtype=torch.float64)
+    x = torch.randn(2400, 4, 3, generator=generator, dtype=torch.float64)
+    y = (turn[:, None] @ x[..., None]).squeeze(-1) + 0.2 * x * place[:, None]
+    found = []
+    for unit in (1e-4, 1, 1000):
+        sets = [(x.flatten(1)[some], y.flatten(1)[some], pose.rigid(turn, unit * place)[some])
+                for some in (slice(1800), slice(1800, None))]  # fmt: skip
+        found.append(ladder.conditional(*sets, np.arange(600) // 10).r2)
+    assert found[1] > 0.99 and found == pytest.approx([found[1]] * 3, abs=1e-9)
+
+
 def test_orbit_share():
     generator = torch.Generator().manual_seed(0)
     objects = np.repeat(np.arange(300), 20)

@@ -13,9 +13,10 @@ import torch
 from tests.evaluation.synthetic import BlockSteering, features
 from vsie import pose
 from vsie.encoders.base import Encoder
-from vsie.evaluation import ladder, layers, seis, suite
+from vsie.evaluation import bootstrap, ladder, layers, seis, suite
 from vsie.evaluation.inputs import Live
 from vsie.report import figures
+from vsie.told import marked
 
 
 def turned(number: int, seed: int):
@@ -131,6 +132,44 @@ def test_the_suite_names_every_layer_and_part_in_order(judged, tmp_path):
     file = figures.layer_curves({**result.metrics, **result.intervals}, tmp_path / "layers.png")
     assert file.stat().st_size > 10_000
     json.dumps(result.metrics)
+
+
+def test_layers_against_estimated_motion_are_drawn_and_say_so(judged, tmp_path):
+    told = marked(dataclasses.replace(judged[0], notes=[]), [])
+    assert not any(key.startswith("layers/") for key in told.metrics)
+    rows, known = (figures.layer_rows({**one.metrics, **one.intervals}) for one in (told, judged[0]))
+    assert rows == [row | {"poses": "estimated"} for row in known]
+    drawn = []
+    save = figures._save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_save", lambda figure, out: drawn.append(figure) or save(figure, out))
+        figures.layer_curves({**told.metrics, **told.intervals}, tmp_path / "layers.png")
+    assert all(axes.get_title("left").endswith("against estimated motion") for axes in drawn[0].axes)
+
+
+def test_where_clips_have_their_own_poses_sums_are_of_objects_and_a_stranger_is_another_object(found, monkeypatch):
+    """Each object in two clips, one after the other: nothing is different but the number of clips."""
+
+    def halves(stream):
+        for seen in stream:
+            for part in (slice(0, 4), slice(4, 8)):
+                own = {name: values[part] for name, values in seen.activations.items()}
+                yield dataclasses.replace(seen, activations=own, poses=seen.poses[part])
+
+    space, shown = layers._Space(), []
+    for seen in halves(turned(20, 1)):
+        _, _, target, other = next(space._sides(seen, layers.pairs_of(seen.poses, FIXED, "body")))
+        shown.append((target, other))
+    for number, (_, other) in enumerate(shown):
+        if number < 2:
+            assert other is None
+        else:
+            torch.testing.assert_close(other, shown[number // 2 * 2 - 1][0])  # the last clip of the object before
+    resampled, interval = [], bootstrap.sums_interval
+    monkeypatch.setattr(bootstrap, "sums_interval", lambda sums, *a, **o: resampled.append(len(sums)) or interval(sums, *a, **o))
+    split, _ = layers.curves(halves(turned(60, 1)), halves(turned(30, 2)), FIXED, anchored=False)
+    assert set(resampled) == {30} and all(abs(split[name]["seis_space_equiv"].null) < 0.1 for name in "abc")
+    assert all("pose_linear" not in own for own in split.values()) and "pose_linear" in found["d:all"]
 
 
 def test_images_are_moved_in_the_plane_part_by_part(judged):

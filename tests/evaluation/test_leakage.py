@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,7 +128,6 @@ def test_pairs_lie_within_orbits_and_intervals_are_over_objects():
 
 
 def test_light_and_floor_are_columns_where_they_are_known():
-    """Latents are optional in the features: any object that has them will do."""
     train, test = pair(objects=30)
     found = []
     for data in (train, test):
@@ -140,10 +138,7 @@ def test_light_and_floor_are_columns_where_they_are_known():
             [np.cos(2 * np.pi * turn)[..., None], np.sin(2 * np.pi * turn)[..., None], data.clip[..., 2:]], -1
         )
         names = ("floor_hue", "spot_theta", "spot_phi")
-        fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)} | {"clip": values.astype(np.float32)}
-        extra = {"frames": data.frames, "views": data.views, "orbit": data.orbit, "latents": latents, "latent_names": names}
-        owner = dataclasses.replace(data, clip=fields["clip"])
-        found.append(SimpleNamespace(**(fields | extra | {"part": owner.part, "parts": owner.parts})))
+        found.append(dataclasses.replace(data, clip=values.astype(np.float32), latents=latents, latent_names=names))
     audit = Audit(*found)
     assert set(audit.scenes) == {"floor_hue", "spot_direction"}
     columns = audit.columns(audit.rows(*found, "inv"), pair=False, mlp=False)

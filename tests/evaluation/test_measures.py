@@ -7,9 +7,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.synthetic import BlockSteering, features
-from vsie.evaluation import bootstrap, suite
+from vsie import pose
+from vsie.evaluation import audit, bootstrap, erasure, suite
+from vsie.evaluation.inputs import Live
+from vsie.report.measures import terminal
 
 PARTS = ("inv", "equi", "all")
 NAMES = ("seis", "ladder", "leakage", "cleaned", "single", "dci", "erasure", "lie", "correlation", "layers", "position")
@@ -140,3 +144,43 @@ def test_without_a_predictor_and_with_one_part_it_says_what_is_left_out():
     whole = [dataclasses.replace(f, invariant_dim=f.image.shape[-1]) for f in (train, test)]
     found = suite.evaluate(*whole, protocols=["dci", "lie"], progress=False)
     assert any("dci skipped" in note for note in found.notes) and any("lie skipped" in note for note in found.notes)
+
+
+def test_where_every_clip_has_a_pose_frame_of_its_own_no_pose_of_a_frame_is_asked_or_erased():
+    """As estimated motion is: the pose at the first frame is no rotation, whatever the object's is."""
+
+    def own(data):
+        poses = torch.from_numpy(data.poses)
+        poses = (poses @ pose.inverse(poses[:, :1])).numpy()
+        return dataclasses.replace(data, poses=poses, orbits=np.arange(len(data.objects)))
+
+    train, test = (own(data) for data in pair(motion="tumble", frames=4))
+    assert set(erasure.standard_set(train, rounds=1)) == {"orbit"}
+    names = ("leakage", "cleaned", "single", "erasure", "dci")
+    result = suite.evaluate(train, test, protocols=names, probe_steps=20, progress=False)
+    words = {word for key in result.metrics for word in key.split("/")[1:3]}
+    assert words >= {"pair", "orbit", "class_linear"} and set(result.erasers) == {"orbit"}
+    assert not {word for word in words if word.startswith(("pose_linear", "pose_kernel", "pose_mlp", "leace", "inlp", "rasa"))}
+    assert [note for note in result.notes if "pose frame of its own" in note] == [
+        audit.LOOSE, "dci skipped: every clip has a pose frame of its own, in which rotation is no factor of the object's views"
+    ]  # fmt: skip
+    assert "pair R2" in terminal(result.metrics)
+
+
+@pytest.mark.parametrize("name", ["seis", "ladder", "layers"])
+def test_one_posed_frame_an_object_has_no_motion_and_is_a_line(name):
+    train, test = pair(clips=1, frames=1, motion="tumble")
+    encoder = torch.nn.Module()
+    encoder.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Tanh())
+    live = Live(encoder=encoder, train=[], test=[], window=(1, 1))
+    result = suite.evaluate(train, test, protocols=["classification", name], live=live, probe_steps=5, progress=False)
+    assert f"{name} cut short: no object has two frames" in result.notes and "classification/top1/all" in result.metrics
+
+
+def test_without_an_orbit_the_other_erasers_are_judged():
+    train, test = pair(clips=1, frames=1, motion="tumble")
+    result = suite.evaluate(train, test, protocols=["erasure", "single"], probe_steps=5, progress=False)
+    assert {"leace-rotation", "leace-basis", "linear", "inlp", "rasa"} == set(result.erasers)
+    for key in ("erasure", "single"):
+        assert f"{key}/class_linear/leace-rotation" in result.metrics, key
+    assert result.notes.count("no orbit removal: the latents do not vary within objects") == 1

@@ -54,6 +54,18 @@ def test_a_random_subspace_of_the_same_rank_leaves_the_position(outcome):
     assert control["position_linear"].value > 0.8
 
 
+def test_tokens_without_a_position_tell_none_whatever_order_the_pictures_are_in():
+    """Sorted by class, as manifests are: of tokens at even distances the column goes with the class."""
+    sets = []
+    for number, seed in ((1500, 1), (750, 2)):
+        labels = torch.arange(number) * 12 // number
+        centres = 2 * torch.randn(12, 24, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(number, 16, 24, generator=torch.Generator().manual_seed(seed))
+        sets.append(position.Set(centres[labels][:, None] + noise, np.arange(number) + 10_000 * seed, labels, None))
+    found = position.judge(*sets, erasure.positions(4, 4), None)
+    assert abs(found["position_linear"].value) < 0.02 and "pose_linear" not in found
+
+
 def test_waves_span_what_changes_along_both_sides():
     places = erasure.positions(5, 7)
     functions = position.waves(places)

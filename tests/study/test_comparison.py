@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -106,6 +107,22 @@ def test_seeds_are_one_column_and_other_options_are_named(runs):
     columns = comparison.grouped([comparison.read(f) for f in comparison.find([str(runs / "*")])])
     assert list(columns) == ["sie (windows=4, images=4096)", "sie (windows=7, images=999)", "vicreg"]
     assert any(line == "Not at equal terms: trainer.images is 4096, 999." for line in comparison.notes(columns))
+
+
+def test_no_run_is_lost_where_folders_have_one_name(runs, tmp_path):
+    """Runs that differ in more options than a title holds are told by their folders, by more of the path where it takes that."""
+    for study, number in (("first", 1), ("second", 2)):
+        for method in ("sie-0", "vicreg-0"):
+            shutil.copytree(runs / method, tmp_path / study / method)
+            config = yaml.safe_load((runs / method / "config.yaml").read_text())
+            config["trainer"] |= {"images": 300_000 * number, "learning_rate": 0.0015 * number}
+            config["data"]["render"] |= {"objects": 1000 * number, "frames": 10 * number, "clips_per_object": 10 * number}
+            (tmp_path / study / method / "config.yaml").write_text(yaml.safe_dump(config))
+    found = [comparison.read(folder) for folder in comparison.find([str(tmp_path / "*" / "*-0")])]
+    columns = comparison.grouped(found)
+    assert sum(len(members) for members in columns.values()) == len(found) == 6
+    names = {f"{method} ({folder}/{method}-0)" for method in ("sie", "vicreg") for folder in ("runs", "first", "second")}
+    assert set(columns) == names
 
 
 def test_who_was_judged_on_other_clips_has_no_strip(runs, tmp_path, monkeypatch):

@@ -210,6 +210,20 @@ def test_runs_judged_on_other_clips_are_not_compared(tmp_path):
     assert "Not all runs were judged on the same clips" in text
 
 
+def test_a_row_whose_seeds_were_judged_on_different_clips_is_not_pooled(tmp_path, monkeypatch):
+    """Neither objects of the same number, which are others, nor objects of other numbers."""
+    done = [judged(tmp_path, row, seed, clips=clips) for row in ("stills", "clips") for seed, clips in ((0, "a"), (1, "b"))]
+    done.append(judged(tmp_path, "longer", 0))
+    monkeypatch.setitem(globals(), "OBJECTS", OBJECTS + 1000)
+    done.append(judged(tmp_path, "longer", 1, clips="b"))
+    write(done, GRID, tmp_path)
+    text, found = (tmp_path / "page.md").read_text(), json.loads((tmp_path / "study.json").read_text())
+    for row in ("stills", "clips", "longer"):
+        said = f"its runs were judged on different clips ({row}-0; {row}-1)."
+        assert f"`{row}` is left out of what is pooled over seeds: {said}" in text
+        assert not found[row]["plane"] and not found[row]["against_erasers"] and not found[row]["better_by"]
+
+
 def test_the_page_stands_alone_and_its_pictures_show_something(page):
     text = page[1].read_text()
     assert "A &lt;test&gt; of it" in text and "<test>" not in text

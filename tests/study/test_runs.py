@@ -14,12 +14,14 @@ import pytest
 import torch
 import yaml
 
+from tests.evaluation.synthetic import features
 from tests.study import test_page
 from tests.study.test_page import judged as made
 from tests.test_config import run as run_tool
 from vsie import checkpoint, told
 from vsie.config import CONFIGS, compose, to_plain
 from vsie.evaluation import paired, suite
+from vsie.feature_set import load_features, save_features
 from vsie.model import build_method
 from vsie.schemas import GridConfig
 from vsie.study import runs
@@ -106,27 +108,43 @@ def test_a_run_that_fails_is_named_and_the_page_is_about_the_others(tmp_path, mo
 
 def test_taken_runs_are_only_read(tmp_path, monkeypatch):
     source = trained(tmp_path / "elsewhere" / "clips_1", "seed=1", "trainer.learning_rate=0.5")
-    (source / "features").mkdir()
-    (source / "features" / "features-train-x.npz").write_bytes(b"features")
+    save_features(source / "features" / "features-train-x", features(objects=3, clips=1))
     trained(tmp_path / "elsewhere" / "clips_0", "seed=0", step=3)  # still running
     before = {file: file.read_bytes() for file in (tmp_path / "elsewhere").rglob("*") if file.is_file()}
     tools = Tools(monkeypatch)
     runs.study(**options(tmp_path / "s", take=[f"clips={tmp_path}/elsewhere/clips_*"], train=False))
     folder = tmp_path / "s" / "runs" / "clips-1"
     assert [tool for tool, _ in tools.calls] == ["evaluate.py"]
-    assert runs.complete(folder) and (folder / "features" / "features-train-x.npz").read_bytes() == b"features"
+    place = folder / "features" / "features-train-x"
+    assert runs.complete(folder) and load_features(place).image.shape[0] == 3 and not place.is_symlink()
     assert {file: file.read_bytes() for file in (tmp_path / "elsewhere").rglob("*") if file.is_file()} == before
     text = (tmp_path / "s" / "page.md").read_text()
     assert "clips, seed 0: left out" in text and "is at step 3 of 4" in text
     assert "trainer.learning_rate is 0.5 and not 0.003" in text and "stills: not trained with seed 0, 1." in text
-    (folder / "features" / "features-train-x.npz").unlink()  # as the features' cache does
-    (folder / "features" / "features-train-x.npz").write_bytes(b"others")
+    shutil.rmtree(place)  # as the features' cache does: links go, and nothing that they lead to
+    save_features(place, features(objects=4, clips=1))
     runs.link(source, folder)
-    assert (folder / "features" / "features-train-x.npz").read_bytes() == b"others"  # computed here: kept
-    assert (source / "features" / "features-train-x.npz").read_bytes() == b"features"
+    assert load_features(place).image.shape[0] == 4  # computed here: kept
+    assert load_features(source / "features" / "features-train-x").image.shape[0] == 3
     own = trained(tmp_path / "own")
     with pytest.raises(FileExistsError, match="holds a run of its own"):
         runs.link(source, own)
+
+
+def test_a_run_of_another_config_is_not_taken_for_the_planned_one(tmp_path, monkeypatch):
+    """Grids have rows of one name, and all studies one folder where none is given: a run counts for its own config alone."""
+    tools = Tools(monkeypatch)
+    runs.study(**options(tmp_path / "s", rows=["clips"], seeds=[0], kept=tmp_path / "found"))
+    folder = tmp_path / "s" / "runs" / "clips-0"
+    leak = [*TINY[:1], "method.weights.leak=8"]
+    for changed, said in (({"overrides": leak}, "method.weights.leak is"), ({"images": 1024}, "trainer.images is 512")):
+        with pytest.raises(ValueError, match=f"{folder} holds another run, where {said}.*; give another out="):
+            runs.study(**options(tmp_path / "s", rows=["clips"], seeds=[0]) | changed)
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "found" / "clips-0", folder)  # what was found of a run counts as little
+    with pytest.raises(ValueError, match="holds another run"):
+        runs.study(**options(tmp_path / "s", rows=["clips"], seeds=[0], overrides=leak))
+    assert len(tools.calls) == 2
 
 
 def with_more(*arguments, **options):
@@ -284,7 +302,7 @@ def test_the_tool_at_toy_size_end_to_end(tools, tmp_path):
     better = found["vsie"]["better_by"]
     assert {"classification/top1/inv", "ladder/identity/inv", "ladder/orbit_share/inv"} <= set(better)
     assert all(own["low"] <= own["high"] and own["than"] == "stills" for own in better.values())
-    assert "Not asked: no run was judged by" in (tmp_path / "toy" / "page.md").read_text()
+    assert "Not asked: no row was judged by" in (tmp_path / "toy" / "page.md").read_text()
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "toy" / "runs").rglob("*") if file.is_file()}
     result = run_tool(tools, *arguments, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]

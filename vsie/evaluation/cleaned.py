@@ -53,7 +53,7 @@ def protocol(task) -> None:
     audit, result = of_task(task), task.result
     task.bar.set_postfix_str("cleaned, fitting")
     try:
-        erasers = result.erasers or erasure.standard_set(task.train, seed=task.seed)
+        erasers = result.erasers or erasure.fitted(task)
     except Unscorable as error:  # no pose varies: there is nothing to clean
         result.notes.append(f"cleaned skipped: {error}")
         return

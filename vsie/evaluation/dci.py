@@ -72,8 +72,10 @@ def block_dci(audit: Audit, train: Features, test: Features, *, source: str = "c
         seed: Of the permutations and of the resamples.
 
     Raises:
-        ValueError: The latent has one part only, or no factor can be told from it.
+        ValueError: The latent has one part only, no factor can be told from it, or every clip has a pose frame of its own.
     """
+    if not audit.anchored:
+        raise ValueError("every clip has a pose frame of its own, in which rotation is no factor of the object's views")
     blocks = tuple(part for part in ("inv", "equi") if part in train.parts())
     if len(blocks) < 2:
         raise ValueError(f"block DCI compares two parts; the latent has {', '.join(blocks)} only")

@@ -49,8 +49,8 @@ def functions(features: Features, which: Iterable[str]) -> Tensor:
 
     Args:
         features: For poses and times.
-        which: ``rotation`` vec R; ``l2`` the 25 entries of the l = 2 block; ``translation``; ``time`` the place in the clip, from
-            0 to 1, and three harmonics of it.
+        which: ``rotation`` vec R; ``l2`` the 25 entries of the l = 2 block; ``translation``, the largest component being 1;
+            ``time`` the place in the clip, from 0 to 1, and three harmonics of it.
 
     Raises:
         ValueError: An unknown name.
@@ -63,7 +63,7 @@ def functions(features: Features, which: Iterable[str]) -> Tensor:
         elif name == "l2":
             found.append(quadratic_block(poses[:, :3, :3]).flatten(1))
         elif name == "translation":
-            found.append(poses[:, :3, 3])
+            found.append(poses[:, :3, 3] / poses[:, :3, 3].abs().max().clamp_min(1e-30))  # in no unit
         elif name == "time":
             place = torch.linspace(0, 1, features.frames, dtype=torch.float64).repeat(len(features.poses))[:, None]
             waves = torch.pi * place * torch.arange(1, HARMONICS + 1)
@@ -279,12 +279,23 @@ def standard_set(
     """All erasers of the pose, fitted on the train frames of a part of the latent.
 
     ``leace-rotation`` (vec R), ``leace-basis`` (with the l = 2 block, translation and time where these vary), ``linear`` (one
-    shot), ``inlp``, ``rasa``, ``orbit``.
+    shot), ``inlp``, ``rasa``: where poses are in the objects' frames; ``orbit``: where there is one.
 
     Raises:
-        ValueError: The part has collapsed, or no pose varies.
+        Unscorable: The part has collapsed, no pose varies, or none of the erasers can be fitted.
     """
     x = flat(train, part, source)
+    found = _of_pose(train, x, rounds, rasa_frames, seed) if train.anchored else {}
+    try:
+        found["orbit"] = orbit(x, np.repeat(train.objects, train.frames))
+    except Unscorable:
+        if not found:
+            raise
+    return found
+
+
+def _of_pose(train: Features, x: Tensor, rounds: int, rasa_frames: int, seed: int) -> dict[str, Eraser]:
+    """Those that are fitted to the poses of the frames whose latents are x (N * F, d)."""
     turn = functions(train, ("rotation",))
     rotation, basis = independent(turn), independent(functions(train, FUNCTIONS))
     own = Moments.of(x, rotation)
@@ -296,8 +307,15 @@ def standard_set(
         "linear": inlp(own, rounds=1, name="linear"),
         "inlp": inlp(own, rounds=rounds, name="inlp"),
         "rasa": rasa(x[some], (turn[some][:, varied] + 1) / 2, rounds=rounds, seed=seed),
-        "orbit": orbit(x, np.repeat(train.objects, train.frames)),
     }
+
+
+def fitted(task, source: str = "clip") -> dict[str, Eraser]:
+    """`standard_set` of an evaluation (`suite`); a note says where `orbit` is not among them."""
+    erasers = standard_set(task.train, source=source, seed=task.seed)
+    note = "no orbit removal: the latents do not vary within objects"
+    task.result.notes += [] if "orbit" in erasers or note in task.result.notes else [note]
+    return erasers
 
 
 @dataclass(frozen=True)
@@ -376,7 +394,7 @@ def protocol(task) -> None:
     """
     audit = of_task(task)
     task.bar.set_postfix_str("erasure, fitting")
-    erasers = task.result.erasers or standard_set(task.train, seed=task.seed)
+    erasers = task.result.erasers or fitted(task)
     task.bar.set_postfix_str("erasure, judging")
     found = judge(audit, audit.rows(task.train, task.test, "all"), erasers, seed=task.seed)
     before = found["none"].columns

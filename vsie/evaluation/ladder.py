@@ -152,10 +152,16 @@ def _functions(motion: Tensor) -> Tensor:
 
 
 def _independent(functions: Tensor) -> Tensor:
-    """A basis (K, k) of what the functions (N, K) span on these motions: a turntable excites three of the ten."""
+    """A basis (K, k) of what the functions (N, K) span on these motions: a turntable excites three of the ten.
+
+    Translations are in any unit, and are measured by their own size first; as small as what rounding leaves, they are none.
+    """
+    unit, size = torch.ones(functions.shape[1], 1, dtype=functions.dtype), functions[:, 10:].square().mean().sqrt()
+    unit[10:] = size if size > 1e-6 else 1
+    functions = functions / unit.mT
     values, vectors = torch.linalg.eigh(functions.mT @ functions / len(functions))
     alive = values > 1e-6 * values[-1]
-    return vectors[:, alive] / values[alive].sqrt()
+    return vectors[:, alive] / values[alive].sqrt() / unit
 
 
 def conditional(
@@ -338,6 +344,18 @@ def all_pairs(features: Features, *, views: int = 32, most: int = PAIRS) -> tupl
     return torch.cat(sources), torch.cat(targets)
 
 
+def some_pairs(features: Features, *, views: int = 32) -> tuple[Tensor, Tensor]:
+    """`all_pairs`, at least one.
+
+    Raises:
+        Unscorable: There is none.
+    """
+    source, target = all_pairs(features, views=views)
+    if not len(source):
+        raise Unscorable("no object has two frames")
+    return source, target
+
+
 def deltas(features: Features, source: Tensor, target: Tensor, frame: str) -> Tensor:
     """Motions (P, 4, 4) between frames (P,), (P,) of the N * F."""
     poses = torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64))
@@ -396,7 +414,7 @@ class Pairs:
 def of_task(task) -> list[Pairs]:
     """Pairs of up to three fixed motions of an evaluation (`suite`), named by their angle in degrees; found once."""
     if "fixed motions" not in task.probes:
-        sets = [all_pairs(features) for features in (task.train, task.test)]
+        sets = [some_pairs(features) for features in (task.train, task.test)]
         motions = [deltas(f, *pairs, task.frame) for f, pairs in zip((task.train, task.test), sets, strict=True)]
         wanted = max(1000, 4 * task.train.image.shape[-1])
         objects, found = np.repeat(task.test.objects, task.test.frames), {}
@@ -455,7 +473,7 @@ def protocol(task) -> None:
     generator = torch.Generator().manual_seed(task.seed)
     mixed = []
     for features, count in ((task.train, 16_000), (task.test, 8000)):
-        source, target = all_pairs(features)
+        source, target = some_pairs(features)
         some = torch.randperm(len(source), generator=generator)[:count]
         mixed.append((source[some], target[some], deltas(features, source[some], target[some], task.frame)))
     for part in task.test.parts():

@@ -12,7 +12,7 @@ and a shuffled pair is of two objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,13 +95,14 @@ def pairs_of(poses: Tensor, fixed: ladder.FixedMotion, frame: str) -> Tensor:
 
 
 class _Space:
-    """SEIS on positions, streamed: moments of train pairs, then per-object sums of test pairs."""
+    """SEIS on positions, streamed: moments of train pairs, then sums of test pairs, and the object of each."""
 
     def __init__(self) -> None:
         self.moments: dict[str, Moments] = {}
         self.shuffled: dict[str, Moments] = {}
-        self.before: dict[str, Tensor] = {}
+        self.before: dict[str, tuple[int, Tensor, Tensor | None]] = {}  # object, its targets, those of the object before
         self.sums: dict[str, list[np.ndarray]] = {}
+        self.objects: dict[str, list[int]] = {}
         self.null_sums: dict[str, list[np.ndarray]] = {}
         self.variates: dict[str, tuple[seis.Variates, seis.Variates]] = {}
 
@@ -114,10 +115,11 @@ class _Space:
             channels = torch.linspace(0, maps.shape[1] - 1, min(SPACE_CHANNELS, maps.shape[1])).round().long()
             maps = maps[:, channels]
             source, target = maps[pairs[0, some]], maps[pairs[1, some]]
-            other = self.before.get(name)
+            last, known, other = self.before.get(name, (seen.object, None, None))
+            other = known if last != seen.object else other  # several clips may show one object
+            self.before[name] = seen.object, target.clone(), other
             if other is not None:
                 other = seis.matricise(other[torch.arange(len(target)) % len(other)])
-            self.before[name] = target.clone()
             yield name, seis.matricise(source), seis.matricise(target), other
 
     def learn(self, seen: Seen, pairs: Tensor) -> None:
@@ -143,6 +145,7 @@ class _Space:
                 own, null = self.variates[name]
                 one = np.zeros(len(x), int)
                 self.sums.setdefault(name, []).append(seis.object_sums(own, x, y, one)[0])
+                self.objects.setdefault(name, []).append(seen.object)
                 if other is not None:
                     self.null_sums.setdefault(name, []).append(seis.object_sums(null, x, other, one)[0])
 
@@ -150,7 +153,7 @@ class _Space:
         if name not in self.sums or name not in self.null_sums:
             return {}
         own, null = self.variates[name]
-        sums = np.stack(self.sums[name])
+        sums = bootstrap.group_sums(np.stack(self.sums[name]), np.array(self.objects[name]))
         cosines, null_cosines = own.cosines.numpy(), null.cosines.numpy()
         total, chance = seis.correlations(sums.sum(0)), seis.correlations(np.stack(self.null_sums[name]).sum(0))
         return {
@@ -162,7 +165,8 @@ class _Space:
 
 
 def curves(
-    train: Iterator[Seen], test: Iterator[Seen], fixed: ladder.FixedMotion, *, frame: str = "body", seed: int = 0
+    train: Iterator[Seen], test: Iterator[Seen], fixed: ladder.FixedMotion, *, frame: str = "body", anchored: bool = True,
+    seed: int = 0,
 ) -> tuple[dict[str, dict[str, Value]], list[str]]:
     """All measures of all layers.
 
@@ -171,6 +175,7 @@ def curves(
         test: Other objects.
         fixed: The motion of the pairs.
         frame: ``body`` or ``camera``.
+        anchored: Ask for the pose of a frame too, see `Features.anchored`.
         seed: Of shuffles and resamples.
 
     Returns:
@@ -198,7 +203,7 @@ def curves(
     objects = np.concatenate(kept[1].objects)
     if min(p.shape[1] for p in pairs) < 2 or len(np.unique(objects[pairs[1][0].numpy()])) < 2:
         raise ValueError(f"{pairs[0].shape[1]} train and {pairs[1].shape[1]} test pairs share the motion, expected more")
-    turns = [torch.cat(own.poses)[:, :3, :3].double().flatten(1) for own in kept]
+    turns = [torch.cat(own.poses)[:, :3, :3].double().flatten(1) for own in kept] if anchored else None
     labels = [torch.from_numpy(np.concatenate(own.labels)) for own in kept]
     found: dict[str, dict[str, Value]] = {}
     for name in kept[0].vectors:
@@ -226,18 +231,18 @@ def _channels(name: str, x: Tensor, u: Tensor, pairs: list[Tensor], objects: np.
     }
 
 
-def probes(rows: Rows, turns: list[Tensor], labels: list[Tensor], objects: np.ndarray, seed: int) -> dict[str, Value]:
+def probes(rows: Rows, turns: Sequence[Tensor] | None, labels: list[Tensor], objects: np.ndarray, seed: int) -> dict[str, Value]:
     """``pose_linear`` (R2 of vec R) and ``class_linear`` (Top-1) by least squares, where poses vary and classes are known.
 
     Args:
         rows: Train and test vectors.
-        turns: vec R (n, 9) and (m, 9).
+        turns: vec R (n, 9) and (m, 9); None where they mean nothing.
         labels: (n,) and (m,), -1 for none.
         objects: (m,) of the test rows, for the intervals.
         seed: Of the resamples.
     """
     found = {}
-    if float(turns[0].std(0).max()) > 1e-6:
+    if turns is not None and float(turns[0].std(0).max()) > 1e-6:
 
         def terms(predicted: Tensor) -> np.ndarray:
             return bootstrap.group_sums(rotations.r2_sums(predicted, turns[1]), objects)
@@ -305,7 +310,7 @@ def protocol(task) -> None:
     if not chosen:
         task.result.notes.append("layers skipped: they need an encoder with blocks that can be looked into")
         return
-    source, target = ladder.all_pairs(task.train, views=16)
+    source, target = ladder.some_pairs(task.train, views=16)
     motions = ladder.deltas(task.train, source, target, task.frame)
     fixed = ladder.fixed_motions(motions, number=3, wanted=max(200, len(motions) // 100), seed=task.seed)
     fixed = fixed[len(fixed) // 2]
@@ -315,7 +320,7 @@ def protocol(task) -> None:
         sets.append(look(task.live, clips, features, taps, frames=frames))
     task.bar.set_postfix_str("layers")
     try:
-        found, notes = curves(*sets, fixed, frame=task.frame, seed=task.seed)
+        found, notes = curves(*sets, fixed, frame=task.frame, anchored=task.train.anchored, seed=task.seed)
     except ValueError as error:
         task.result.notes.append(f"layers skipped: {error}")
         return

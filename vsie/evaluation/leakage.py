@@ -18,6 +18,7 @@ classes one shuffle is a coarse control) and an interval over objects; ratios ar
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -173,11 +174,10 @@ def matrix(
                 raise
             left_out[name] = str(error)
             del rows[name]
-    try:
-        rows[CLEANED] = cleaned(audit, train, test, source=source)
-        ranks[CLEANED] = effective_rank(Moments.of(rows[CLEANED].train).xx)
-    except Unscorable:  # no pose varies: there is nothing to clean
-        pass
+    with contextlib.suppress(Unscorable):  # no pose varies: there is nothing to clean
+        if audit.anchored:
+            rows[CLEANED] = cleaned(audit, train, test, source=source)
+            ranks[CLEANED] = effective_rank(Moments.of(rows[CLEANED].train).xx)
     width = None if match == "none" else min(rows[part].train.shape[1] for part in train.parts() if part in rows)
     cells, controls = {}, {}
     for name, values in rows.items():

@@ -25,18 +25,18 @@ from vsie.evaluation.moments import Moments
 
 SMALLEST = 4  # positions along a side
 TRAIN_PICTURES, TEST_PICTURES = 1500, 750
-TOKENS = 4000  # that a probe sees, evenly chosen
+TOKENS = 4000  # that a probe sees, drawn: at even distances the column would go with the order of the pictures
 HARMONICS = 3
 
 
 @dataclass(frozen=True)
 class Set:
-    """Tokens (n, h w, c) float32 of n pictures; objects (n,), labels (n,), rotations (n, 9)."""
+    """Tokens (n, h w, c) float32 of n pictures; objects (n,), labels (n,), rotations (n, 9) or None where they mean nothing."""
 
     tokens: Tensor
     objects: np.ndarray
     labels: Tensor
-    turns: Tensor
+    turns: Tensor | None
 
 
 def waves(places: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def judge(train: Set, test: Set, places: Tensor, eraser: Eraser | None, *, seed:
     sets, targets, shown = [], [], []
     for own in (train, test):
         flat = own.tokens.flatten(0, 1)
-        some = torch.linspace(0, len(flat) - 1, min(TOKENS, len(flat))).round().long()
+        some = torch.randperm(len(flat), generator=torch.Generator().manual_seed(seed))[:TOKENS]
         sets.append(flat[some] if eraser is None else eraser(flat[some]))
         targets.append(places.repeat(len(own.tokens), 1)[some])
         shown.append(own.objects.repeat(len(places))[some.numpy()])
@@ -94,7 +94,8 @@ def judge(train: Set, test: Set, places: Tensor, eraser: Eraser | None, *, seed:
         sums = terms(predicted)
         found[name] = Value(float(r2(sums.sum(0))), bootstrap.sums_interval(sums, r2, seed=seed), floor)
     means = [own.tokens.mean(1) if eraser is None else eraser(own.tokens.mean(1)) for own in (train, test)]  # both are affine
-    return found | probes(Rows(*means), [train.turns, test.turns], [train.labels, test.labels], test.objects, seed)
+    turns = None if train.turns is None else (train.turns, test.turns)
+    return found | probes(Rows(*means), turns, [train.labels, test.labels], test.objects, seed)
 
 
 def protocol(task) -> None:
@@ -148,6 +149,7 @@ def _token_sets(task) -> dict[str, tuple[Set, Set, int, int]]:
         maps = torch.cat([taps(part[:, :, None])[large[-1]] for part in frames.split(64)])
         steps = np.minimum(numbers // task.live.encoder.stride, features.frames - 1)
         turns = torch.from_numpy(np.ascontiguousarray(features.poses[rows, steps, :3, :3], dtype=np.float64)).flatten(1)
+        turns = turns if features.anchored else None
         labels = torch.from_numpy(features.labels[rows])
         sets.append(Set(rearrange(maps, "n c h w -> n (h w) c"), features.objects[rows], labels, turns))
     return {large[-1]: (*sets, *maps.shape[2:])}

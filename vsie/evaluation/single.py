@@ -14,6 +14,7 @@ import numpy as np
 from vsie.evaluation import erasure, leakage
 from vsie.evaluation.audit import of_task
 from vsie.evaluation.cleaned import cleaned
+from vsie.evaluation.moments import Unscorable
 
 NAMED = r"(?:leakage|cleaned)/((?:class|pose)_[a-z]+|pair|floor_hue|spot_[a-z]+)/([^/]+)"
 
@@ -37,14 +38,17 @@ def protocol(task) -> None:
     )  # fmt: skip
     found = dict(matrix.cells)
     result.notes += [f"single frames: {why}" for why in matrix.left_out.values()]
-    if leakage.CLEANED in found:  # some pose varies
-        task.bar.set_postfix_str("single frames, fitting erasers")
-        erasers = erasure.standard_set(task.train, source="image", seed=task.seed)
-        rows = cleaned(
-            audit, task.train, task.test, erasers, source="image", seed=task.seed,
-            row_done=lambda name: task.bar.set_postfix_str(f"single frames, {name} done"),
-        )  # fmt: skip
-        found |= {name: columns for name, (columns, _) in rows.items()}
+    task.bar.set_postfix_str("single frames, fitting erasers")
+    try:
+        erasers = erasure.fitted(task, "image")
+    except Unscorable as error:  # no pose varies: there is nothing to clean
+        result.notes.append(f"single frames: no erasers: {error}")
+        erasers = {}
+    rows = cleaned(
+        audit, task.train, task.test, erasers, source="image", seed=task.seed,
+        row_done=lambda name: task.bar.set_postfix_str(f"single frames, {name} done"),
+    )  # fmt: skip
+    found |= {name: columns for name, (columns, _) in rows.items()}
     for row, columns in found.items():
         for name, column in columns.items():
             result.add(f"single/{name}/{row}", column.value, column.interval(task.seed), floor=column.floor)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vsie.files import atomic_path
+from vsie.report.tables import AGAINST, ESTIMATED
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C", "#7A4B94", "#B8A800",
            "#882255", "#6F4E2A")  # fmt: skip
@@ -270,12 +271,14 @@ def trajectories(
 
 
 def layer_rows(metrics: Mapping[str, float]) -> list[dict[str, float | str]]:
-    """The layer curves in flat metrics (with intervals): layer, part, measure, value, low, high, null; NaN where unknown."""
+    """The layer curves in flat metrics (with intervals): layer, part, measure, value, low, high, null (NaN where unknown), and
+    whether its poses are ``true`` or ``estimated``."""
     rows = []
     for key, value in metrics.items():
-        place = key.split("/")
+        place = key.removeprefix(ESTIMATED).split("/")
         if place[0] == "layers" and len(place) == 4 and value is not None:
             beside = {name: metrics.get(f"{key}/{name}", math.nan) for name in ("low", "high", "null")}
+            beside["poses"] = "estimated" if key.startswith(ESTIMATED) else "true"
             rows.append({"layer": place[2], "part": place[3], "measure": place[1], "value": value, **beside})
     return sorted(rows, key=lambda row: (row["measure"], row["layer"], row["part"]))
 
@@ -294,13 +297,14 @@ def layer_curves(metrics: Mapping[str, float], out: Path | str) -> Path:
     Whole latents are lines (with 95 % intervals), their parts markers where they begin, nulls and floors dotted.
 
     Args:
-        metrics: Flat, with ``layers/...`` keys and intervals.
+        metrics: Flat, with ``layers/...`` keys and intervals, all of true poses or all of estimated ones.
         out: Where to.
     """
     from matplotlib.lines import Line2D
 
     rows = layer_rows(metrics)
     layers = sorted({row["layer"] for row in rows})
+    against = f", {AGAINST}" if any(row["poses"] == "estimated" for row in rows) else ""
     panels = {title: names for title, names in LAYER_PANELS.items() if any(row["measure"] in names for row in rows)}
     figure = _figure(4.2 * len(panels), 4.4)
     for number, (title, names) in enumerate(panels.items()):
@@ -318,7 +322,7 @@ def layer_curves(metrics: Mapping[str, float], out: Path | str) -> Path:
                 where, what = [layers.index(row["layer"]) for row in some], [row["value"] for row in some]
                 axes.plot(where, what, marker, color=COLOURS[index], markersize=6, markerfacecolor="white")
         _plain(axes)
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.set_title(title + against, fontsize=10, color=INK, loc="left")
         lowest = min([row["value"] for row in rows if row["measure"] in names] + [0.0])
         axes.set(ylim=(max(-1.05, lowest - 0.05), 1.05), xticks=range(len(layers)))
         axes.set_xticklabels([layer.split("-", 1)[1].removeprefix("backbone.") for layer in layers], rotation=90, fontsize=7)

@@ -19,10 +19,17 @@ COLUMNS = {
     "system": "system", "setting": "setting", "top1": "Top-1", "r2_printed": "R2 as printed", "r2_sie": "R2, SIE's scale",
     "mrr": "MRR", "hit1": "H@1", "hit5": "H@5", "colour_r2": "colour R2", "supervision": "supervision", "mark": "source",
 }  # fmt: skip
-MEASURES = {"top1": ("classification/top1/all", 100), "r2_sie": ("pose/r2_sie/all", 1), "mrr": ("steering/mrr", 1),
-            "hit1": ("steering/hit@1", 1), "hit5": ("steering/hit@5", 1)}  # fmt: skip
-NOTE = ("Sources: fig: read off an authors' figure or README; run: measured here, by this project's own protocols (parts: all), "
-        "which differ from the papers' in heads and candidates.")  # fmt: skip
+MEASURES = {  # the first that was measured is taken
+    "top1": ("compat_sie/classification/top1/all", "classification/top1/all"),
+    "r2_sie": ("compat_sie/rotation/r2/all", "pose/r2_sie/all"), "mrr": ("compat_sie/mrr/mrr", "mrr/mrr", "steering/mrr"),
+    "hit1": ("compat_sie/mrr/hit@1", "mrr/hit@1", "steering/hit@1"),
+    "hit5": ("compat_sie/mrr/hit@5", "mrr/hit@5", "steering/hit@5"),
+    "colour_r2": ("compat_sie/colour/r2/all", "colour/r2/all"),
+}  # fmt: skip
+FACTORS = {"top1": 100}
+NOTE = ("Sources: fig: read off an authors' figure or README; run: measured here (parts: all) by the protocols that are named: "
+        "compat_sie are SIE's as released, the others this project's own, which differ from the papers' in heads and "
+        "candidates.")  # fmt: skip
 
 
 def rows(translated: bool = False) -> list[dict[str, str]]:
@@ -31,10 +38,12 @@ def rows(translated: bool = False) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if row["data"] == ("3DIEBench-T" if translated else "3DIEBench")]
 
 
-def own_row(metrics: Mapping[str, float], name: str, setting: str) -> dict[str, str]:
-    """A run's measures as a row; what was not measured is empty."""
-    found = {column: f"{metrics[key] * factor:.4g}" for column, (key, factor) in MEASURES.items() if key in metrics}
-    return {"system": name, "setting": setting, "mark": "run"} | found
+def own_row(metrics: Mapping[str, float | None], name: str, setting: str) -> dict[str, str]:
+    """A run's measures as a row, its mark naming the protocols; what was not measured is empty."""
+    keys = {column: next((key for key in own if metrics.get(key) is not None), None) for column, own in MEASURES.items()}
+    found = {column: f"{metrics[key] * FACTORS.get(column, 1):.4g}" for column, key in keys.items() if key}
+    asked = dict.fromkeys(key.rsplit("/", 2 if key.endswith("/all") else 1)[0] for key in keys.values() if key)
+    return {"system": name, "setting": setting, "mark": f"run: {', '.join(asked)}" if asked else "run"} | found
 
 
 def whose(manifest) -> str:
@@ -48,7 +57,7 @@ def whose(manifest) -> str:
     return f"NOT COMPARABLE: other data, {counts['train']} + {counts['val']} objects of {len(manifest.classes)} classes"
 
 
-def table(metrics: Mapping[str, float], *, name: str, manifest) -> str:
+def table(metrics: Mapping[str, float | None], *, name: str, manifest) -> str:
     """The run's row above the published ones, as text."""
     first = own_row(metrics, name, whose(manifest))
     body = [first, *rows(translated=len(manifest.latent_names) > 7)]
@@ -59,8 +68,9 @@ def table(metrics: Mapping[str, float], *, name: str, manifest) -> str:
     return "\n".join(["Published on 3DIEBench, beside this run:", lines[0], rule, lines[1], rule, *lines[2:], NOTE])
 
 
-def write(out: Path, metrics: Mapping[str, float], *, name: str, manifest) -> Path:
-    """Print the table and write it to `out`/published.txt."""
+def write(out: Path, *, name: str, manifest) -> Path:
+    """Print the table of all that `out`/metrics.json holds and write it to `out`/published.txt."""
+    metrics = json.loads((Path(out) / "metrics.json").read_text(encoding="utf-8"))
     text = table(metrics, name=name, manifest=manifest)
     print(f"\n{text}\n")
     write_text(Path(out) / "published.txt", text + "\n")

@@ -22,7 +22,7 @@ import yaml
 from vsie import components, pipeline
 from vsie import features as feature_room
 from vsie.config import from_plain, to_plain
-from vsie.data.clips import ClipsDataset
+from vsie.data.clips import of_one_length
 from vsie.evaluation import steering
 from vsie.evaluation.inputs import part_of
 from vsie.files import write_text
@@ -109,12 +109,14 @@ def find(patterns: Sequence[str]) -> list[Path]:
 def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Runs by column: same method and same options, whatever the seed; seeds in order.
 
-    The name of a column is the method, and in brackets the options (their last words) in which its columns differ.
+    The name of a column is the method, and in brackets the options (their last words) in which its columns differ; where these
+    are too many, or do not tell it from another, as much of its first folder's path as does.
     """
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         kinds.setdefault((run.method, json.dumps(run.options, sort_keys=True, default=str)), []).append(run)
     columns: dict[str, list[Run]] = {}
+    folders = [others[0].folder.absolute() for others in kinds.values()]
     for (method, _), members in kinds.items():
         siblings = [others[0].options for (other, _), others in kinds.items() if other == method]
         keys = sorted({key for options in siblings for key in options})
@@ -123,9 +125,15 @@ def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
         words = ", ".join(f"{key.rpartition('.')[2]}={_short(own.get(key))}" for key in different)
         title = f"{method} ({words})" if different else method
         if title in columns or len(title) > 60:
-            title = f"{method} ({members[0].folder.name})"
+            title = f"{method} ({_end(members[0].folder.absolute(), folders)})"
         columns[title] = sorted(members, key=lambda run: run.seed)
     return columns
+
+
+def _end(folder: Path, folders: Sequence[Path]) -> Path:
+    """The shortest end of a folder's path that no other of the folders has."""
+    ends = [Path(*folder.parts[-length:]) for length in range(1, len(folder.parts) + 1)]
+    return next(end for end in ends if sum(other.parts[-len(end.parts):] == end.parts for other in folders) < 2)
 
 
 def _short(value: Any) -> str:
@@ -224,13 +232,12 @@ def opened(run: Run):
     """A run's method, the features of its held-out clips (from its cache where they are there), and these clips."""
     model = feature_room.load(run.folder)
     config = from_plain(model.config)
-    manifest, cache = pipeline.open_data(config)
-    split = "val" if manifest.holds("val") else "test"
-    dataset = ClipsDataset(manifest, split, cache=cache, size=None if cache else config.data.size)
     window = pipeline.context(config, model.encoder.stride)
-    precision = resolve_precision(config.trainer.precision, "cpu")[0]
-    (test,) = pipeline.feature_set(run.folder, model.method, {"test": dataset}, window, precision, "features")
-    return model.method, test, dataset
+    splits = pipeline.judged_splits(*pipeline.open_data(config), config.data.size)
+    splits, _ = of_one_length(splits, window[1], config.data.allowed_skips)
+    test, precision = {"test": splits["test"]}, resolve_precision(config.trainer.precision, "cpu")[0]
+    (found,) = pipeline.feature_set(run.folder, model.method, test, window, precision, "features")
+    return model.method, found, splits["test"]
 
 
 def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) -> tuple[Path | None, list[str]]:
@@ -305,11 +312,16 @@ def compare_runs(patterns: Sequence[str], out: Path | str, *, strips: bool = Tru
     for method in dict.fromkeys(run.method for runs in columns.values() for run in runs):
         own = [(run.options, run.metrics) for runs in columns.values() for run in runs if run.method == method]
         written += noise.write(own, out, f"noise-{method}")
-    if strips:
+    table = tables.compare(measured, form="terminal")
+
+    def tell() -> None:
+        write_text(written[0], "\n".join([tables.compare(measured), "", "Median (range) over seeds.", *said]) + "\n")
+        write_text(written[1], "\n".join([table, "", "Median (range) over seeds.", *said]) + "\n")
+
+    tell()
+    if strips:  # the last, since they need what may not be there any more: the runs' weights and data
         picture, more = draw_strips(columns, out / "steering.png")
         written, said = written + ([picture] if picture else []), said + more
-    table = tables.compare(measured, form="terminal")
-    write_text(written[0], "\n".join([tables.compare(measured), "", "Median (range) over seeds.", *said]) + "\n")
-    write_text(written[1], "\n".join([table, "", "Median (range) over seeds.", *said]) + "\n")
+        tell()
     print("\n".join([table, "", *said, "written: " + ", ".join(map(str, written))]))
     return written

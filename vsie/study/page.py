@@ -34,6 +34,7 @@ from vsie.study.verdicts import (
     Judged,
     Measure,
     Rows,
+    alike,
     compared,
     counted,
     duels,
@@ -166,7 +167,7 @@ def on_erasing(rows: Rows, grid: GridConfig, out: Path, judged: Mapping[str, Due
     """Question (b), from the duels of rows that have any: blocks of the page, and lines for its summary."""
     blocks: list[Block] = [Heading("(b) Does the learned invariant part beat all, with the pose removed?")]
     if not judged:
-        return [*blocks, "Not asked: no run was judged by `protocol=[leakage,cleaned]`."], []
+        return [*blocks, "Not asked: no row was judged by `protocol=[leakage,cleaned]`, with all seeds on the same clips."], []
     subject = grid.subject if grid.subject in judged else next(iter(judged))
     said = [erasing(name, found) for name, found in judged.items()]
     runs, drawn = rows[subject], points(rows[subject])
@@ -300,8 +301,15 @@ def cautions(rows: Rows) -> list[str]:
     budgets = sorted({int(run.run.options.get("trainer.images", 0)) for run in everything})
     if len(budgets) > 1:
         lines.append(f"Not at equal terms: the number of images is {', '.join(f'{images:,}' for images in budgets)}.")
-    if len({run.clips for run in everything}) > 1:
+    if not alike(everything):
         lines.append("Not all runs were judged on the same clips and poses; differences are only of those that were.")
+    for name, runs in rows.items():
+        if not alike(runs):
+            sets: dict[str, list[str]] = {}
+            for run in runs:
+                sets.setdefault(run.clips, []).append(run.run.folder.name)
+            said = "; ".join(", ".join(names) for names in sets.values())
+            lines.append(f"`{name}` is left out of what is pooled over seeds: its runs were judged on different clips ({said}).")
     return lines
 
 

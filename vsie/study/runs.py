@@ -43,7 +43,7 @@ TOOLS = CONFIGS.parent / "tools"
 STAMP = "judged.json"
 SAMPLES = "samples.npz"
 FOUND = ("config.yaml", "metrics.json", SAMPLES, STAMP)  # what the page is made of
-LINKED = ("config.yaml", "log.csv", "checkpoint/*", "features/*")
+LINKED = ("config.yaml", "log.csv", "checkpoint/*", "features/[!.]*/*")  # a folder each; none that is half written
 TAIL = 12  # lines of a failed command's log that are shown
 
 
@@ -203,7 +203,7 @@ def link(source: Path, folder: Path) -> None:
         if target.is_symlink() and Path(os.readlink(target)) == file.resolve():
             continue
         if target.exists() and not target.is_symlink():
-            continue  # computed here: features of other measures
+            continue  # made here
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         target.symlink_to(file.resolve())
@@ -241,9 +241,16 @@ def judged(run: Path, protocol: Sequence[str], data: str | None) -> bool:
     return set(wanted["protocol"]) <= set(found["protocol"]) and all(found.get(key) == wanted[key] for key in same)
 
 
-def unlike(cell: Cell, plan: Cell) -> list[str]:
-    """The options in which a taken run differs from what the grid says, in words."""
-    own, said = (pipeline.flatten(to_plain(config)) for config in (cell.config, plan.config))
+def config_in(folder: Path) -> TrainConfig | None:
+    """The config of the run, or of what was found of one, that is in a folder; None where there is none."""
+    if not weightless(folder) and checkpoint.locate(folder, missing_ok=True) is None:
+        return None
+    return from_plain(checkpoint.read_config(folder, weights=not weightless(folder)))
+
+
+def unlike(own: TrainConfig, plan: TrainConfig) -> list[str]:
+    """The options in which a run differs from what the grid says, in words."""
+    own, said = (pipeline.flatten(to_plain(config)) for config in (own, plan))
     keys = [key for key in sorted(own.keys() | said.keys()) if own.get(key) != said.get(key) and key not in pipeline.FREE]
     return [f"{key} is {own.get(key)!r} and not {said.get(key)!r}" for key in keys]
 
@@ -354,7 +361,11 @@ def prepared(cells: Sequence[Cell], data: str | None) -> None:
 
 
 def gathered(grid: GridConfig, out: Path, *, take: Sequence[str], **options) -> tuple[list[Cell], list[str]]:
-    """All cells, those taken in place of those planned, linked into `out`; and lines about what the reader should know."""
+    """All cells, those taken in place of those planned, linked into `out`; and lines about what the reader should know.
+
+    Raises:
+        ValueError: Where a run should go, one of another config is; folder and options are named.
+    """
     cells = {(cell.row, cell.seed): cell for cell in planned(grid, out, **options)}
     notes = []
     for cell in taken(take, out):
@@ -364,10 +375,13 @@ def gathered(grid: GridConfig, out: Path, *, take: Sequence[str], **options) -> 
             cells.pop((cell.row, cell.seed), None)
             continue
         plan = cells.get((cell.row, cell.seed))
-        if plan is not None and (different := unlike(cell, plan)):
+        if plan is not None and (different := unlike(cell.config, plan.config)):
             notes.append(f"{cell.name}: taken from {cell.source}, where {'; '.join(different)}.")
         link(cell.source, cell.folder)
         cells[cell.row, cell.seed] = cell
+    for cell in cells.values():
+        if cell.source is None and (there := config_in(cell.folder)) and (different := unlike(there, cell.config)):
+            raise ValueError(f"{cell.name}: {cell.folder} holds another run, where {'; '.join(different)}; give another out=")
     return list(cells.values()), notes
 
 
@@ -396,8 +410,8 @@ def study(
         kept: Folder for what was found of every run, without its weights; `take` reads it.
 
     Raises:
-        ValueError, FileNotFoundError, FileExistsError: See `planned`, `taken`, `link`; no run is there; a run without weights
-            was judged by other measures or on other data.
+        ValueError, FileNotFoundError, FileExistsError: See `planned`, `taken`, `link`, `gathered`; no run is there; a run without
+            weights was judged by other measures or on other data.
         ChildProcessError: Some run failed; the page about the others has been written.
     """
     grid = grid if isinstance(grid, GridConfig) else GridConfig(**grid)

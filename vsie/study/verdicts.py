@@ -243,6 +243,11 @@ def on_page(key: str) -> bool:
 GROUPS = {"class": "class", "pose": "pose", "steering": "steering", "tracking": "tracking", "split": "the split"}
 
 
+def alike(runs: Sequence[Judged]) -> bool:
+    """Whether all were judged on the same clips: else their objects are others, and nothing can be pooled over them."""
+    return len({run.clips for run in runs}) < 2
+
+
 def over_seeds(runs: Sequence[Judged], make: Callable[[Judged], Quantity | None]) -> Estimate | None:
     """A number of a row over its seeds; None where a seed lacks it."""
     made = [make(run) for run in runs]
@@ -254,12 +259,14 @@ def paired_by_seed(
 ) -> Estimate | None:
     """What `make` says of a run and the run of the reference with its seed, over the seeds that both were judged with.
 
-    None where no pair was judged on the same clips, where `make` says None of one, or where it is not known of one.
+    None where no pair was judged on the same clips, or not all on the same, where `make` says None of one, or where it is not
+    known of one.
     """
     others = {run.run.seed: run for run in reference}
     pairs = [(run, others[run.run.seed]) for run in runs if run.run.seed in others]
-    made = [make(run, other) for run, other in pairs if run.clips == other.clips]
-    if not made or any(item is None for item in made):
+    pairs = [(run, other) for run, other in pairs if run.clips == other.clips]
+    made = [make(run, other) for run, other in pairs]
+    if not alike([run for run, _ in pairs]) or not made or any(item is None for item in made):
         return None
     try:
         found = estimate(made)
@@ -361,7 +368,9 @@ def representations(run: Judged, *, single: bool = False) -> dict[str, tuple[str
 
 
 def shared(runs: Sequence[Judged], *, single: bool = False) -> dict[str, tuple[str, str]]:
-    """The representations that all runs of a row have."""
+    """The representations that all runs of a row have; none where these were judged on different clips."""
+    if not alike(runs):
+        return {}
     first, *others = (representations(run, single=single) for run in runs)
     return {words: place for words, place in first.items() if all(words in other for other in others)}
 
