@@ -221,7 +221,10 @@ def test_bare_videos_go_from_nothing_to_features_and_measures_that_say_what_they
     archives = sorted((tmp_path / "cache" / "motion").rglob("*.npz"))
     assert len(archives) == 10
     times = [file.stat().st_mtime_ns for file in archives]
-    pipeline.evaluate(run, protocols=["pose"], out=tmp_path / "again")
+    pipeline.evaluate(run, protocols=["pose", "layers", "erasure"], out=tmp_path / "again")
+    lines = (tmp_path / "again" / "layers.csv").read_text().splitlines()
+    assert lines[0].endswith(",poses") and all(line.endswith(",estimated") for line in lines[1:])
+    assert (tmp_path / "again" / "layers.png").is_file() and [file.stem for file in (run / "erasers").iterdir()] == ["orbit"]
     assert [file.stat().st_mtime_ns for file in archives] == times  # nothing was estimated twice
 
 
