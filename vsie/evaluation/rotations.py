@@ -74,7 +74,7 @@ def recentred(sums: np.ndarray) -> np.ndarray:
     """
     count, residual, first, second = _split(sums)
     mean = first.sum(0) / count.sum(0)
-    mean = np.where(np.abs(mean) > 1e-4 * np.sqrt(second.sum(0) / count.sum(0)), mean, 0)  # about it already
+    mean = np.where(np.abs(mean) > 1e-4 * np.sqrt(np.maximum(second.sum(0), 0) / count.sum(0)), mean, 0)  # about it already
     return np.concatenate([count, residual, first - count * mean, second - 2 * mean * first + count * mean**2], -1)
 
 
