@@ -30,10 +30,10 @@ def overrides(clips, out, *more: str) -> list[str]:
     return [*TINY, f"data.root={clips}", f"out={out}", *more]
 
 
-def train_process(tools, arguments: list[str], launcher: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+def train_process(tools, arguments: list[str], launcher: tuple[str, ...] = (), cwd=None, **environment: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, str(tools / "train.py"), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def weights(run) -> dict[str, torch.Tensor]:
@@ -98,15 +98,15 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(whole, clips, 
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1")], ids=["alone", "sweep"])
 def test_sigterm_saves_and_exits_cleanly(whole, clips, tools, tmp_path, sweep):
     """Of a sweep, too: the next run is not started."""
-    run = tmp_path / "run0"
-    arguments = overrides(clips, tmp_path / "run${seed}")
-    process = train_process(tools, [*sweep, *arguments, "trainer.checkpoint_seconds=1000"])
+    run = tmp_path / "runs" / "0"
+    arguments = overrides(clips, tmp_path / "runs" / "${seed}")
+    process = train_process(tools, [*sweep, *arguments, "trainer.checkpoint_seconds=1000"], cwd=tmp_path)
     while process.poll() is None and not (run / "log.csv").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
-    assert "stopped by SIGTERM at step" in output and list(tmp_path.iterdir()) == [run]
+    assert "stopped by SIGTERM at step" in output and list(run.parent.iterdir()) == [run]
     pipeline.train(compose("train", arguments))
     assert_same_bits(weights(whole), weights(run))
 
