@@ -175,3 +175,11 @@ def test_a_method_keeps_its_own_predictor_in_the_recipes_of_3diebench(method):
     recipe = compose("train", ["experiment=3diebench_128", f"method={method}", "data.root=x"])
     assert recipe.predictor["name"] == compose("train", [f"method={method}"]).predictor["name"]
     assert recipe.method["name"] == method
+
+
+def test_configs_can_be_composed_by_several_threads_at_once():
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        seeds = [config.seed for config in pool.map(lambda seed: compose("train", [f"seed={seed}"]), range(8))]
+    assert seeds == list(range(8))

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -120,19 +121,23 @@ def compose(name: str, overrides: list[str]) -> Any:
             raise ValueError(_explain(error, name, overrides)) from None
 
 
+_composing = threading.RLock()  # Hydra's state is the process's: one thread at a time
+
+
 @contextlib.contextmanager
 def _fresh_hydra() -> Iterator[None]:
     """Hydra ready to compose from `configs/`, also inside of a tool that Hydra started; what was there is put back."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    state = GlobalHydra.instance()
-    before, state.hydra = state.hydra, None
-    try:
-        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = before
+    with _composing:
+        state = GlobalHydra.instance()
+        before, state.hydra = state.hydra, None
+        try:
+            with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                yield
+        finally:
+            GlobalHydra.instance().hydra = before
 
 
 def _to_object(config: Any) -> Any:
