@@ -18,7 +18,7 @@ from tests.evaluation.synthetic import features
 from tests.study import test_page
 from tests.study.test_page import judged as made
 from tests.test_config import run as run_tool
-from vsie import checkpoint, told
+from vsie import checkpoint, components, told
 from vsie.config import CONFIGS, compose, to_plain
 from vsie.evaluation import paired, suite
 from vsie.feature_set import load_features, save_features
@@ -307,3 +307,8 @@ def test_the_tool_at_toy_size_end_to_end(tools, tmp_path):
     result = run_tool(tools, *arguments, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     assert stamps == {file: file.stat().st_mtime_ns for file in (tmp_path / "toy" / "runs").rglob("*") if file.is_file()}
+
+
+def test_the_grid_of_methods_has_every_method(tmp_path):
+    cells = runs.planned(compose("study", ["grid=methods"]).grid, tmp_path, seeds=[0])
+    assert {cell.config.method["name"] for cell in cells} == set(components.names("methods"))

@@ -230,14 +230,15 @@ def _learned(log: Mapping[str, np.ndarray], names: Sequence[str]) -> beside.Curv
 
 def opened(run: Run):
     """A run's method, the features of its held-out clips (from its cache where they are there), and these clips."""
-    model = feature_room.load(run.folder)
+    device = feature_room.device_of("auto")  # as evaluation has it: what it computed is found
+    model = feature_room.load(run.folder, device=device)
     config = from_plain(model.config)
     window = pipeline.context(config, model.encoder.stride)
     splits = pipeline.judged_splits(*pipeline.open_data(config), config.data.size)
     splits, _ = of_one_length(splits, window[1], config.data.allowed_skips)
-    test, precision = {"test": splits["test"]}, resolve_precision(config.trainer.precision, "cpu")[0]
+    test, precision = {"test": splits["test"]}, resolve_precision(config.trainer.precision, device)[0]
     (found,) = pipeline.feature_set(run.folder, model.method, test, window, precision, "features")
-    return model.method, found, splits["test"]
+    return model.method.cpu(), found, splits["test"]
 
 
 def draw_strips(columns: Mapping[str, Sequence[Run]], out: Path, rows: int = 2) -> tuple[Path | None, list[str]]:
