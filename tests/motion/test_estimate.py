@@ -175,6 +175,18 @@ def test_motion_from_other_intrinsics_is_refused_by_name(videos, tmp_path):
         shift()
 
 
+def test_a_manifest_of_estimated_motion_estimates_the_same_again(videos, tmp_path):
+    posed(tmp_path / "in", videos)
+    first = estimate_manifest(manifest=tmp_path / "in", out=tmp_path / "first", **AFFINE)
+    second = estimate_manifest(manifest=first.parent, out=tmp_path / "second", **AFFINE)
+    found = [manifests.load(path).poses(0)[1] for path in (first, second)]
+    assert np.abs(found[0][3, :3, 3]).max() > 0.01
+    np.testing.assert_array_equal(*found)
+    unused = estimate_manifest(manifest=tmp_path / "in", out=tmp_path / "unused", uses=[], **AFFINE)
+    with np.load(manifests.load(unused).pose_file(0)) as archive:
+        assert "intrinsics" not in archive.files
+
+
 def test_an_overwrite_that_was_interrupted_goes_on(videos, tmp_path):
     (tmp_path / "in").mkdir()
     for name in "ab":

@@ -1,8 +1,9 @@
 """Motion of whole data sets: one archive per clip with poses, confidence and where it came from, and a manifest of them.
 
-Notable: an archive has the fields of a pose file (`times`, `object_in_camera`), so the manifest that is written reads like
-one with known poses. What more there is says how far to trust them: poses of *different* clips have no common frame, and
-across a cut nothing is known (`known_pairs`). Every archive holds the settings that made it: others are refused.
+Notable: an archive has the fields of a pose file (`times`, `object_in_camera`, and `intrinsics` where they were used), so the
+manifest that is written reads like one with known poses. What more there is says how far to trust them: poses of *different*
+clips have no common frame, and across a cut nothing is known (`known_pairs`). Every archive holds the settings that made it:
+others are refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ def _digest(file: Path | None, uses: Sequence[str]) -> str:
     return found.hexdigest()
 
 
-def _told(file: Path | None, uses: Sequence[str]) -> dict[str, np.ndarray]:
+def _told(file: Path | None, uses: Collection[str]) -> dict[str, np.ndarray]:
     """What a pose file has of `uses`; nothing where there is none."""
     if file is None or not uses:
         return {}
@@ -360,7 +361,8 @@ def estimate_manifest(
         for clip, row, times in [item for item in unwritten if item[0].solved]:
             with atomic_path(archive(out, table, row)) as temporary:
                 source = np.array(source_of(table.video(row), table.pose_file(row), uses))
-                np.savez(temporary, times=times, settings=np.array(text), source=source, **clip.joined())
+                lens = _told(table.pose_file(row), {"intrinsics"} & set(uses))  # kept for whoever reads the manifest of these
+                np.savez(temporary, times=times, settings=np.array(text), source=source, **lens, **clip.joined())
             bar.update()
         unwritten[:] = [item for item in unwritten if not item[0].solved]
 
