@@ -23,7 +23,8 @@ from vsie.data.pose_noise import PoseNoise
 from vsie.evaluation.inversion import main_axis
 from vsie.evaluation.suite import Result
 from vsie.methods.base import Method
-from vsie.motion.estimate import estimate_manifest, settings
+from vsie.motion.archives import settings
+from vsie.motion.estimate import estimate_manifest
 from vsie.motion.estimated import EstimatedClips, EstimatedMotion, common_length
 from vsie.report.tables import ESTIMATED
 from vsie.schemas import TrainConfig

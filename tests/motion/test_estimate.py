@@ -1,4 +1,4 @@
-"""The tool: archives beside the clips, resumed, sharded, refused when stale; cuts; trust between frames."""
+"""The tool: archives beside the clips, resumed, sharded, refused when stale."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-from tests.motion.scenes import moved, similarity, texture
+from tests.motion.scenes import moved, similarity
 from tests.test_config import run
-from vsie import components, pose
+from vsie import components
 from vsie.config import CONFIGS, compose
 from vsie.data import manifest as manifests
-from vsie.motion import estimate
-from vsie.motion.egomotion.auto import Auto
-from vsie.motion.estimate import clip_motion, estimate_manifest, known_pairs
-from vsie.motion.flow.dis import Dis
+from vsie.motion import estimate, solver
+from vsie.motion.estimate import estimate_manifest
 from vsie.render.clips import encode_video
 
 
@@ -104,8 +101,8 @@ def test_shards_together_give_what_one_gives(videos, tmp_path):
 
 def test_frames_have_their_times_when_a_pace_is_chosen(videos, tmp_path, monkeypatch):
     (tmp_path / "a.clip").write_text(json.dumps({"times": [0.0, 0.125, 0.375], "video": str(videos / "b.mp4")}))
-    asked, original = [], estimate.at_its_pace
-    monkeypatch.setattr(estimate, "at_its_pace", lambda how, clips: asked.extend(clips) or original(how, clips))
+    asked, original = [], solver.at_its_pace
+    monkeypatch.setattr(solver, "at_its_pace", lambda how, clips: asked.extend(clips) or original(how, clips))
     estimate_manifest(manifest=tmp_path, out=tmp_path / "out", **AFFINE)
     assert [clip.times.tolist() for clip in asked] == [[0.0, 0.125, 0.375]]
 
@@ -226,28 +223,6 @@ def test_large_frames_are_read_a_few_at_a_time(monkeypatch):
     assert Video.asked == [[0], [1], [2], [3], [4]]
 
 
-def test_a_cut_is_not_bridged():
-    before = moved([similarity(shift=(2.0 * t, 0)) for t in range(4)], background=texture(seed=3))
-    after = moved([similarity(shift=(0, 2.0 * t)) for t in range(3)], background=255 - texture(seed=9) // 2)
-    found = clip_motion(Dis(workers=1), Auto(), [np.concatenate([before, after])])[0]
-    assert found["segment"].tolist() == [0, 0, 0, 0, 1, 1, 1]
-    assert found["confidence"][3] == 0
-    np.testing.assert_allclose(found["object_in_camera"][4], np.eye(4), atol=1e-12)
-    parts = {name: torch.from_numpy(found[name]) for name in ("confidence", "segment", "covariance")}
-    trust = known_pairs(**parts, poses=torch.from_numpy(found["object_in_camera"]))
-    assert float(trust[:4, 4:].max()) == 0 == float(trust[4:, :4].max())
-    assert trust.diagonal().tolist() == [1.0] * 7 and torch.equal(trust, trust.mT)
-
-
-def test_trust_falls_with_the_way_and_with_the_weakest_step():
-    confidence = torch.tensor([0.9, 0.2, 0.8]).double()
-    covariance = 0.01**2 * torch.eye(3).repeat(3, 1, 1).double()
-    poses = pose.rigid(pose.exp(torch.arange(4)[:, None] * torch.tensor([0.0, 0.2, 0.0]))).double()
-    trust = known_pairs(confidence, torch.zeros(4), covariance, poses)
-    assert float(trust[0, 1]) > 0.85 and float(trust[2, 3]) > 0.7
-    assert float(trust[0, 2]) < 0.21 and float(trust[0, 3]) < 0.21
-
-
 def test_facts_that_do_not_fit_the_video_are_named(videos, tmp_path):
     (tmp_path / "a.mp4").write_bytes((videos / "a.mp4").read_bytes())
     (tmp_path / "manifest.csv").write_text("path,label,object,clip,split,poses\na.mp4,,a,0,train,a.npz\n")
@@ -264,12 +239,12 @@ def test_facts_that_do_not_fit_the_video_are_named(videos, tmp_path):
 
 def test_few_frames_are_in_memory_and_give_the_same(videos, tmp_path, monkeypatch):
     whole = estimate_manifest(manifest=videos, out=tmp_path / "whole", **AFFINE)
-    monkeypatch.setattr(estimate, "FRAMES", 6)
+    monkeypatch.setattr(solver, "FRAMES", 6)
     monkeypatch.setattr(estimate, "PIECE", 2)
     solved = []
-    original = estimate.Solver.solve
+    original = solver.Solver.solve
     monkeypatch.setattr(
-        estimate.Solver, "solve", lambda self: solved.append(sum(len(item[2].frames) for item in self.waiting)) or original(self)
+        solver.Solver, "solve", lambda self: solved.append(sum(len(item[2].frames) for item in self.waiting)) or original(self)
     )
     pieces = estimate_manifest(manifest=videos, out=tmp_path / "pieces", **AFFINE)
     assert solved == [4, 5] and pieces.read_text() == whole.read_text()
@@ -277,23 +252,6 @@ def test_few_frames_are_in_memory_and_give_the_same(videos, tmp_path, monkeypatc
         with np.load(file) as one, np.load(tmp_path / "pieces" / "motion" / file.name) as other:
             for name in one.files:
                 np.testing.assert_array_equal(one[name], other[name])
-
-
-def test_a_long_clip_is_solved_in_parts_that_go_on_where_they_end(monkeypatch):
-    scene = [moved([similarity(angle=0.03 * t, shift=(1.5 * t, 0)) for t in range(11)], background=texture(seed=3)),
-             moved([similarity(shift=(0, 2.0 * t)) for t in range(6)], background=255 - texture(seed=9) // 2)]  # fmt: skip
-    frames = np.concatenate(scene)
-    flow, egomotion = estimate.build(AFFINE["flow"], AFFINE["egomotion"])
-    (whole,) = clip_motion(flow, egomotion, [frames])
-    asked, original = [], egomotion._estimate
-    monkeypatch.setattr(estimate, "LONGEST", 6)
-    monkeypatch.setattr(egomotion, "_estimate", lambda clips: asked.extend(map(len, clips)) or original(clips))
-    (parts,) = clip_motion(flow, egomotion, [frames])
-    assert asked == [6, 6, 6]  # eleven frames are two parts, which share one
-    assert parts["segment"].tolist() == whole["segment"].tolist() == [0] * 11 + [1] * 6
-    np.testing.assert_allclose(parts["object_in_camera"], whole["object_in_camera"], atol=2e-3)
-    assert np.abs(whole["object_in_camera"][10] - np.eye(4)).max() > 0.1
-    assert parts["confidence"][10] == 0 < parts["confidence"][np.arange(16) != 10].min()
 
 
 def test_the_manifest_is_of_one_setting_and_without_what_could_not_be_read(videos, tmp_path, monkeypatch):
@@ -310,4 +268,3 @@ def test_the_manifest_is_of_one_setting_and_without_what_could_not_be_read(video
     (tmp_path / "b.mp4").write_bytes(b"no video")
     path = estimate_manifest(manifest=tmp_path, out=tmp_path / "out", overwrite=True, allowed_skips=0.5, **other)
     assert len(manifests.load(path)) == 2 and len(looked) == 3
-    assert clip_motion(Dis(workers=1), Auto(), [np.zeros((4, 64, 64, 3), np.uint8)])[0]["scale"] == ""  # nothing moves: any scale

@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 from tests.data.conftest import moving_picture, write_video
 from vsie import pose
 from vsie.data import ClipsDataset, VideoError, WindowsDataset, collate, load
-from vsie.motion.estimate import archive, known_pairs
+from vsie.motion.archives import archive
 from vsie.motion.estimated import EstimatedClips, EstimatedMotion, common_length
+from vsie.motion.solver import known_pairs
 
 LENGTHS = (9, 16, 5, 1, 12)
 

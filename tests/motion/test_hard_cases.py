@@ -20,8 +20,9 @@ from vsie.config import compose, to_plain
 from vsie.data import WindowsDataset, load, probe
 from vsie.extraction import extract
 from vsie.model import build_method
-from vsie.motion.estimate import estimate_manifest, known_pairs, lasts
+from vsie.motion.estimate import estimate_manifest
 from vsie.motion.estimated import RELIABLE
+from vsie.motion.solver import known_pairs, lasts
 
 STAMPS = [0, 40, 120, 160, 280, 320, 400]  # ms: steps of 40, 80 and 120
 SHAKE = [math.radians(6 * math.sin(1.3 * t)) for t in range(7)]

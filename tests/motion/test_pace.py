@@ -12,9 +12,9 @@ from vsie.benchmarks.motion import error, rendered
 from vsie.motion import pace
 from vsie.motion.egomotion.auto import Auto
 from vsie.motion.egomotion.base import Motion, chain
-from vsie.motion.estimate import clip_motion
 from vsie.motion.flow.dis import Dis
 from vsie.motion.pace import Frames, at_its_pace, between, key_frames
+from vsie.motion.solver import clip_motion
 
 
 def turning(angles: list[float], confidence: float) -> Motion:

@@ -20,10 +20,10 @@ from vsie.benchmarks.base import Rows
 from vsie.data.decode import Video
 from vsie.motion.egomotion.auto import Auto
 from vsie.motion.egomotion.base import Egomotion, Motion, Observation, chain
-from vsie.motion.estimate import clip_motion
 from vsie.motion.fields import neighbours
 from vsie.motion.flow.base import Flow
 from vsie.motion.flow.dis import Dis
+from vsie.motion.solver import clip_motion
 from vsie.render import Renderer, families
 from vsie.render.clips import ClipSettings, encode_video, generator, render_clip
 

@@ -1,6 +1,6 @@
-"""Estimated motion as training takes it: the archives of `estimate` in memory, and the trust between any two steps of a clip.
+"""Estimated motion as training takes it: the archives in memory, and the trust between any two steps of a clip.
 
-Notable: the trust in a pair is that of `estimate.known_pairs`, asked of a few steps of a long clip and not of all its frames:
+Notable: the trust in a pair is that of `solver.known_pairs`, asked of a few steps of a long clip and not of all its frames:
 variances of neighbours are kept summed up, and their least confidence over any stretch is a look into a table of the least
 over 1, 2, 4, ... frames. Everything is in shared memory, once for all workers of a loader.
 """
@@ -18,7 +18,8 @@ from vsie import pose
 from vsie.data.clips import LONGEST, ClipsDataset, CutClips
 from vsie.data.decode import VideoError
 from vsie.data.manifest import Manifest
-from vsie.motion.estimate import FLOOR, archive
+from vsie.motion.archives import archive
+from vsie.motion.solver import FLOOR
 
 RELIABLE = 0.3  # confidence from which a step is good enough to judge others by
 
