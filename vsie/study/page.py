@@ -158,7 +158,7 @@ def _by_frames(rows: Rows, lengths: Mapping[str, int]) -> dict[str, tuple[dict[i
         if len(values) > 1:
             floors = [measure.floor(run) for name in lengths for run in rows[name]]
             floors = [floor for floor in floors if not math.isnan(floor)]
-            words = measure.words + ("" if measure.higher else " ↓") + (", deg" if measure.unit == "deg" else "")
+            words = measure.words + ("" if measure.higher else "\u00a0↓") + (", deg" if measure.unit == "deg" else "")
             panels[words] = values, float(np.median(floors)) if floors else math.nan
     return panels
 
