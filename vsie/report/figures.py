@@ -227,7 +227,7 @@ def trajectories(
         tracked_deg: Tracker name to (B, F) angles.
         out: Where to.
         titles: One per clip.
-        errors_deg: Tracker name to (B, F) geodesic errors; their medians are printed in each plot.
+        errors_deg: Tracker name to (B, F) geodesic errors; their medians are printed above each plot.
         ylabel: Of the left plots.
         truth: What the true angles are called.
     """
@@ -253,15 +253,9 @@ def trajectories(
             )[0]  # fmt: skip
             if errors_deg is not None:
                 lines.append(f"{name} {np.median(errors_deg[name][clip]):.0f}°")
-        if lines:
-            rising = true[-1] >= true[0]
-            axes.text(
-                0.03 if rising else 0.97, 0.96, "\n".join(lines), transform=axes.transAxes, fontsize=7, color=INK, va="top",
-                ha="left" if rising else "right",
-            )  # fmt: skip
         _plain(axes)
-        if titles is not None:
-            axes.set_title(titles[clip], fontsize=8, color=INK, loc="left")
+        words = [*([] if titles is None else [titles[clip]]), *([", ".join(lines)] if lines else [])]
+        axes.set_title("\n".join(words), fontsize=7.5, color=INK, loc="left")  # in the plot it would hide points
         if clip % wide == 0:
             axes.set_ylabel(ylabel, fontsize=7, color=INK)
         if clip >= clips - wide:
