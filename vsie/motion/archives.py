@@ -49,12 +49,12 @@ def _changed(file: Path | None) -> list[int]:
 def _digest(file: Path | None, uses: Sequence[str]) -> str:
     """The SHA-256 of what may be used of a pose file."""
     found = hashlib.sha256()
-    for name, value in sorted(told(file, uses).items()):
+    for name, value in sorted(read_facts(file, uses).items()):
         found.update(f"{name} {value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
     return found.hexdigest()
 
 
-def told(file: Path | None, uses: Collection[str]) -> dict[str, np.ndarray]:
+def read_facts(file: Path | None, uses: Collection[str]) -> dict[str, np.ndarray]:
     """What a pose file has of `uses`; nothing where there is none."""
     if file is None or not uses:
         return {}

@@ -17,7 +17,7 @@ from vsie.data.decode import VideoError, open_clip
 from vsie.data.manifest import COLUMNS, SPLITS, Manifest, load
 from vsie.data.windows import Skipped
 from vsie.files import atomic_path, write_text
-from vsie.motion.archives import USES, archive, holds, settings, source_of, stale, told
+from vsie.motion.archives import USES, archive, holds, read_facts, settings, source_of, stale
 from vsie.motion.pace import facts_of
 from vsie.motion.solver import FRAMES, LONGEST, ClipMotion, Solver, build
 from vsie.motion.stretches import Stretch, stretches
@@ -86,7 +86,7 @@ def estimate_manifest(
         for clip, row, times in [item for item in unwritten if item[0].solved]:
             with atomic_path(archive(out, table, row)) as temporary:
                 source = np.array(source_of(table.video(row), table.pose_file(row), uses))
-                lens = told(table.pose_file(row), {"intrinsics"} & set(uses))  # kept for whoever reads the manifest of these
+                lens = read_facts(table.pose_file(row), {"intrinsics"} & set(uses))  # for readers of the manifest
                 np.savez(temporary, times=times, settings=np.array(text), source=source, **lens, **clip.joined())
             bar.update()
         unwritten[:] = [item for item in unwritten if not item[0].solved]
@@ -187,7 +187,7 @@ def _facts(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """What else is known of a clip of (T, H, W) frames, as its archive has it; intrinsics are those of the working size."""
     file = table.pose_file(row)
-    facts = told(file, uses)
+    facts = read_facts(file, uses)
     for name, found in facts.items():
         expected = (3, 3) if name == "intrinsics" else whole
         if found.shape != expected:

@@ -42,7 +42,7 @@ def clip_motion(
         flow: Estimator of flow.
         egomotion: Estimator of motion.
         clips: Each (T, H, W, 3) uint8 with T >= 1.
-        known: For each what else is known, of `USES`: see `Observation`.
+        known: For each what else is known, of `archives.USES`: see `Observation`.
 
     Returns:
         For each clip what `ClipMotion.joined` says.
