@@ -18,7 +18,8 @@ from tests.data.conftest import moving_picture, write_video, yaw_poses
 from tests.test_config import run
 from vsie.config import compose, to_plain
 from vsie.encoders.base import Encoder
-from vsie.features import Whole, covering, encode_clip, evaluation_features, untrained
+from vsie.encoders.frame import Frame
+from vsie.features import Backbone, Whole, covering, encode_clip, evaluation_features, features_of_backbone, untrained
 from vsie.model import build_method
 
 
@@ -237,19 +238,19 @@ def test_extraction_goes_to_the_gpu_where_there_is_one_and_decodes_once(debug, t
 
 
 def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug, tmp_path, monkeypatch):
-    from vsie import pipeline
+    from vsie import feature_cache
     from vsie.data import ClipsDataset, load
 
     (clips,) = (debug[0] / "cache" / "rendered").iterdir()
     shutil.copytree(clips, tmp_path / "clips")
     model = vsie.load(debug[0] / "run")
     computed = []
-    whole = pipeline.features.evaluation_features
-    monkeypatch.setattr(pipeline.features, "evaluation_features", lambda *a, **o: computed.append(1) or whole(*a, **o))
+    whole = feature_cache.features.evaluation_features
+    monkeypatch.setattr(feature_cache.features, "evaluation_features", lambda *a, **o: computed.append(1) or whole(*a, **o))
 
     def poses(size=None):
         dataset = ClipsDataset(load(tmp_path / "clips"), "val", size=size)
-        (found,) = pipeline.feature_set(tmp_path / "run", model.method, {"test": dataset}, (1, 1), "32-true", "features")
+        (found,) = feature_cache.feature_set(tmp_path / "run", model.method, {"test": dataset}, (1, 1), "32-true", "features")
         return found.poses.copy()
 
     before = poses()
@@ -450,7 +451,7 @@ def test_a_clip_shorter_than_a_step_is_its_middle_frame(length, frame):
 
 
 def test_frames_in_context_come_back_in_order():
-    class Plain(torch.nn.Module):
+    class Plain(Encoder):
         stride, dim = 1, 1
 
         def __init__(self):
@@ -465,8 +466,74 @@ def test_frames_in_context_come_back_in_order():
     assert alone[0, :, 0].round().tolist() == context[0, :, 0].round().tolist() == list(range(17))
 
 
+def small_frame_encoder(**options):
+    torch.manual_seed(0)
+    encoder = Frame(**{"widths": (4, 8), "depths": (1,), "dim": 8, "mixing": 1, "heads": 2} | options).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return encoder
+
+
+@pytest.mark.parametrize("length, frames, widest", [(7, 3, 2), (6, 1, None), (2, 4, 1), (8, 2, 3)])
+def test_frames_that_are_seen_apart_are_seen_once_and_mixed_in_windows(length, frames, widest):
+    """Against `forward` of every frame and of every window; from the kept features of the backbone, the same."""
+    encoder = small_frame_encoder()
+    video = torch.randint(0, 256, (3, length, 8, 8, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        single = torch.stack([encoder(clip.permute(0, 3, 1, 2)[:, :, None] / 255)[:, 0] for clip in video])
+        expected = torch.empty(3, length, 8)
+        for window in covering(length, min(frames, length), widest)[::-1]:  # where two hold a frame the first counts
+            expected[:, window] = encoder(video[:, window].permute(0, 4, 1, 2, 3) / 255)
+    count = []
+    encoder.backbone.register_forward_hook(lambda _, images, __: count.append(len(images[0])))
+    poses = torch.from_numpy(yaw_poses(length, 0.0, 0.2)).float()
+    clips = [{"frames": one, "times": torch.arange(length) / 12, "poses": poses, "label": 0, "object": 0, "clip": 0, "path": "a"}
+             for one in video]  # fmt: skip
+    found = evaluation_features(Whole(encoder), clips, frames=frames, widest=widest)
+    assert sum(count) == 3 * length
+    seen = evaluation_features(Whole(Backbone(encoder)), clips, frames=frames, widest=widest)
+    assert sum(count) == 6 * length and seen.image.shape == (3, length, 8)
+    again = features_of_backbone(Whole(encoder), seen, frames=frames, widest=widest)
+    assert sum(count) == 6 * length
+    for one in (found, again):
+        np.testing.assert_allclose(one.image, single, atol=1e-5)
+        np.testing.assert_allclose(one.clip, expected, atol=1e-5)
+        assert (one.clip is one.image) == (frames == 1) and np.array_equal(one.poses, found.poses)
+
+
+@pytest.mark.parametrize("name, options", [("pytorchvideo", {"backbone": "x3d_xs", "dim": 5}), ("torchvision", {"dim": 5})])
+def test_latents_of_clip_networks_are_their_mix_of_raw_features(name, options):
+    from vsie import components
+
+    encoder = components.build("encoders", name, **options).eval()
+    clip = torch.rand(1, 3, 8, 32, 32)
+    with torch.inference_mode():
+        raw = encoder.raw(clip)
+        assert not encoder.apart and raw.shape[-1] != 5
+        torch.testing.assert_close(encoder(clip), raw @ encoder.head.weight.T + encoder.head.bias)
+
+
+def test_features_of_a_run_beside_are_linked_with_an_own_split(debug, tmp_path, monkeypatch):
+    from vsie import feature_cache
+    from vsie.data import ClipsDataset, load
+
+    (clips,) = (debug[0] / "cache" / "rendered").iterdir()
+    splits = {"train": ClipsDataset(load(clips), "train")}
+    model = vsie.load(debug[0] / "run")
+    options = ((1, 1), "32-true", "random-init")
+    (split,) = feature_cache.feature_set(tmp_path / "one", model.method, splits, *options)
+    monkeypatch.setattr(feature_cache.features, "evaluation_features", lambda *_, **__: pytest.fail("encoded again"))
+    (whole,) = feature_cache.feature_set(tmp_path / "two", Whole(model.encoder), splits, *options)
+    assert split.invariant_dim > 0 == whole.invariant_dim and np.array_equal(whole.image, split.image)
+    files = [sorted((tmp_path / run).rglob("*.npy")) for run in ("one", "two")]
+    assert files[0] and all(os.path.samefile(*pair) for pair in zip(*files, strict=True))
+    shutil.rmtree(tmp_path / "one")
+    (kept,) = feature_cache.feature_set(tmp_path / "two", Whole(model.encoder), splits, *options)
+    assert np.array_equal(kept.image, whole.image) and list(kept.paths) == list(whole.paths)
+
+
 def test_steps_of_several_frames_are_seen_in_blocks():
-    class Pairs(torch.nn.Module):
+    class Pairs(Encoder):
         stride, dim = 2, 1
 
         def __init__(self):

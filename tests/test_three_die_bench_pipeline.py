@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsie import features, pipeline
+from vsie import feature_cache, features, pipeline
 from vsie.config import compose, to_plain
 from vsie.data import ClipsDataset, ImageShards, image_shards
 from vsie.data.clips import of_one_length
@@ -58,10 +58,10 @@ def test_without_a_root_objects_are_rendered_in_the_layout_once(tmp_path, monkey
     held, known = ClipsDataset(manifest, "val", shards), []
     monkeypatch.setattr(image_shards, "write_shard", lambda *_: pytest.fail("the shards were made again"))
     for _ in range(2):
-        known.append(pipeline.state_of(held))
+        known.append(feature_cache.state_of(held))
         manifest, shards = pipeline.open_data(compose("train", ["data=3diebench", render]))
         held = ClipsDataset(manifest, "val", shards)
-    assert known == [pipeline.state_of(held)] * 2, "so features stay, too"
+    assert known == [feature_cache.state_of(held)] * 2, "so features stay, too"
 
 
 def test_a_run_trains_on_it_and_is_resumed(folder, tmp_path):

@@ -8,8 +8,10 @@ but the pages that are being read. Who goes over all of them does so in pieces o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +177,28 @@ def new_column(file: Path, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray
     return column
 
 
+class Columns:
+    """Columns of `Features` that come in pieces: in memory, or in files of a folder.
+
+    Args:
+        rows: N, how many rows every column has.
+        folder: Where the files are; None for memory.
+
+    Attributes:
+        found: The columns (N, ...) by name.
+    """
+
+    def __init__(self, rows: int, folder: Path | None = None) -> None:
+        self.rows, self.folder, self.found = rows, folder, {}
+
+    def put(self, name: str, items: Sequence[int], values: np.ndarray) -> None:
+        """Rows (n, ...) of a column, which is made when its first ones come."""
+        if name not in self.found:
+            kept = (self.rows, *values.shape[1:]), values.dtype
+            self.found[name] = np.empty(*kept) if self.folder is None else new_column(self.folder / f"{name}.npy", *kept)
+        self.found[name][items] = values
+
+
 def save_features(folder: Path, features: Features) -> None:
     """Write `Features` as a folder, atomically."""
     with atomic_path(folder) as temporary:
@@ -194,6 +218,14 @@ def write_features(folder: Path, features: Features) -> None:
             np.save(file, value)
     about = {"paths": list(features.paths), "latent_names": list(features.latent_names), "invariant_dim": features.invariant_dim}
     (folder / ABOUT).write_text(json.dumps({"columns": sorted(kept), **about}), encoding="utf-8")
+
+
+def linked_features(folder: Path, target: Path) -> Features:
+    """`Features` of a folder, whose columns are hard links in `target` too where its disk is the same."""
+    for file in folder.glob("*.npy"):
+        with contextlib.suppress(OSError):
+            os.link(file.resolve(), target / file.name)
+    return load_features(folder)
 
 
 def load_features(folder: Path) -> Features | None:

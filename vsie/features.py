@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from vsie import checkpoint, pose
 from vsie.encoders.base import Encoder
-from vsie.feature_set import Features, new_column
+from vsie.feature_set import Columns, Features
 from vsie.methods.base import Method, Split
 from vsie.model import build_method
 
@@ -118,6 +118,11 @@ def covering(length: int, frames: int, widest: int | None = None) -> np.ndarray:
     return np.array(starts)[:, None] + spacing * np.arange(frames)[None]
 
 
+def invariant_width(method: Method) -> int:
+    """How many dimensions of a method's latents, from the first, are the invariant part; 0 where it does not split them."""
+    return method.split.invariant if method.splits else 0
+
+
 class Whole(nn.Module):
     """An encoder in the place of a method: no split, no predictor; deltas are in the body frame."""
 
@@ -133,7 +138,8 @@ class Backbone(Encoder):
 
     def __init__(self, encoder: Encoder):
         super().__init__()
-        self.whole, self.stride, self.dim = encoder, encoder.stride, 0  # how wide it is shows when it is used
+        self.whole, self.dim = encoder, 0  # how wide it is shows when it is used
+        self.stride, self.apart = encoder.stride, encoder.apart
 
     @staticmethod
     def differs(encoder: Encoder) -> bool:
@@ -142,6 +148,10 @@ class Backbone(Encoder):
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> features (B, T / stride, features)."""
+        return self.raw(clip)
+
+    def raw(self, clip: Tensor) -> Tensor:
+        """The same: nothing comes after it."""
         return self.whole.raw(clip)
 
 
@@ -175,6 +185,10 @@ def encode_clip(
         single frames are those in the middle of each step. A clip shorter than a step is its middle frame, alone.
     """
     count, length = video.shape[:2]
+    if encoder.apart:
+        images = rearrange(video, "n f h w c -> (n f) 1 h w c")
+        seen = encode(Backbone(encoder), images, precision=precision)
+        return mixed(encoder, rearrange(seen, "(n f) 1 d -> n f d", n=count), frames, widest=widest, precision=precision)
     if encoder.stride > 1:
         middle = video[:, middles(encoder, length)]
         alone = encode(encoder, rearrange(middle, "n s h w c -> (n s) 1 h w c"), precision=precision)
@@ -187,13 +201,40 @@ def encode_clip(
     return alone, alone if min(frames, length) == 1 else _in_windows(encoder, video, frames, widest, precision)
 
 
+@torch.inference_mode()
+def mixed(
+    encoder: Encoder, seen: Tensor, frames: int, *, widest: int | None = None, precision: str = "32-true"
+) -> tuple[Tensor, Tensor]:
+    """What `encode_clip` gives of an encoder that sees frames apart, from what its backbone gave of every frame.
+
+    Args:
+        encoder: Its `mix` follows the backbone.
+        seen: Features of the backbone (N, F, features) on the encoder's device.
+        frames: See `encode_clip`.
+        widest: See `encode_clip`.
+        precision: See `encode`.
+    """
+    count, length = seen.shape[:2]
+    windows = covering(length, min(frames, length), widest)
+    with torch.autocast(seen.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        alone = rearrange(encoder.mix(rearrange(seen, "n f d -> (n f) 1 d")).float(), "(n f) 1 d -> n f d", n=count)
+        if windows.shape[1] == 1:
+            return alone, alone
+        latents = encoder.mix(rearrange(seen[:, windows], "n w t d -> (n w) t d")).float()
+    return alone, _every_step(rearrange(latents, "(n w) t d -> n (w t) d", n=count), windows)
+
+
 def _in_windows(encoder: Encoder, video: Tensor, frames: int, widest: int | None, precision: str) -> Tensor:
     """Every step of clips, see `encode_clip`, from windows of `frames` frames: latents (N, S, D). With a stride `widest` is 1."""
     windows = covering(video.shape[1], min(frames, video.shape[1]), widest)
     latents = encode(encoder, rearrange(video[:, windows], "n w t h w2 c -> (n w) t h w2 c"), precision=precision)
     latents = rearrange(latents, "(n w) s d -> n (w s) d", n=len(video))
-    steps = windows[:, :: encoder.stride] // encoder.stride
-    _, first = np.unique(steps, return_index=True)  # where two windows hold a step, the first one counts
+    return _every_step(latents, windows[:, :: encoder.stride] // encoder.stride)
+
+
+def _every_step(latents: Tensor, steps: np.ndarray) -> Tensor:
+    """Latents (N, W * S, D) of windows that hold `steps` (W, S), in the order of steps; where two hold one the first counts."""
+    _, first = np.unique(steps, return_index=True)
     return latents[:, torch.from_numpy(first)]
 
 
@@ -264,15 +305,9 @@ def evaluation_features(
     encoder = method.encoder
     was_training = method.training
     method.eval()
-    columns: dict[str, np.ndarray] = {}
+    columns = Columns(len(dataset), folder)
+    put = columns.put
     paths: list[str] = [""] * len(dataset)
-
-    def put(name: str, items, values: np.ndarray) -> None:
-        if name not in columns:
-            shape = (len(dataset), *values.shape[1:])
-            kept = (shape, values.dtype)
-            columns[name] = np.empty(*kept) if folder is None else new_column(folder / f"{name}.npy", *kept)
-        columns[name][items] = values
 
     # clips are in memory whole
     batches = [list(some) for some in _chunks(len(dataset), max(1, IMAGES // max(frames, len(dataset[0]["frames"]))))]
@@ -312,9 +347,40 @@ def evaluation_features(
         for item, clip in zip(items, clips, strict=True):
             paths[item] = str(clip["path"])
     method.train(was_training)
-    columns.setdefault("clip", columns["image"])
-    names = tuple(dataset.manifest.latent_names) if "latents" in columns else ()
-    return Features(**columns, paths=paths, invariant_dim=method.split.invariant if method.splits else 0, latent_names=names)
+    found = {"clip": columns.found["image"]} | columns.found
+    names = tuple(dataset.manifest.latent_names) if "latents" in found else ()
+    return Features(**found, paths=paths, invariant_dim=invariant_width(method), latent_names=names)
+
+
+def features_of_backbone(
+    method: Method, seen: Features, *, frames: int, widest: int | None = None, precision: str = "32-true",
+    description: str = "features", folder: Path | None = None,
+) -> Features:  # fmt: skip
+    """What `evaluation_features` gives of a method whose encoder sees frames apart, without another look at the clips.
+
+    Args:
+        method: In eval mode.
+        seen: Features of the same clips by the backbone of its encoder (`Backbone`).
+        frames: See `encode_clip`.
+        widest: See `encode_clip`.
+        precision: See `encode`.
+        description: Of the bar.
+        folder: See `evaluation_features`.
+    """
+    device = next(method.encoder.parameters()).device
+    count, length = seen.image.shape[:2]
+    columns = Columns(count, folder)
+    options = {"widest": widest, "precision": precision}
+    batches = list(_chunks(count, max(1, IMAGES // max(frames, length))))
+    for items in tqdm(batches, desc=description, unit="batch", mininterval=1):
+        piece = torch.from_numpy(np.array(seen.image[items.start : items.stop])).to(device)
+        alone, context = mixed(method.encoder, piece, frames, **options)
+        columns.put("image", items, alone.cpu().numpy())
+        if context is not alone:
+            columns.put("clip", items, context.cpu().numpy())
+    image = columns.found["image"]
+    clip = columns.found.get("clip", image)
+    return dataclasses.replace(seen, image=image, clip=clip, invariant_dim=invariant_width(method))
 
 
 def drawn_features(

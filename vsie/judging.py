@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import torch
 
-from vsie import components, features_file, pipeline
+from vsie import components, feature_cache, features_file, pipeline
 from vsie import eraser as erasers
 from vsie.components import nearest
 from vsie.data.clips import of_one_length
@@ -106,12 +106,12 @@ def judge_encoder(
     out = Path(out)
     method = Whole(encoder).to(device).eval()
     with fitting(name):  # in float32, which is what a stranger's encoder was made for
-        found = pipeline.feature_set(out, method, splits, window, "32-true", "features")
+        found = feature_cache.feature_set(out, method, splits, window, "32-true", "features")
     untrained = None
     if weights != RANDOM and not isinstance(encoder, Exported):
         torch.manual_seed(seed)
         initial = Whole(build(name, RANDOM)).to(device).eval()
-        untrained = pipeline.feature_set(out, initial, splits, window, "32-true", "random-init")
+        untrained = feature_cache.feature_set(out, initial, splits, window, "32-true", "random-init")
     live = Live(encoder=method.cpu().encoder, train=splits["train"], test=splits["test"], window=window,
                 turns=pipeline.small_turns(config))  # fmt: skip
     notes = [*cut, f"{name}: no split and no predictor; its one part is all, and what needs more is left out"]

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from vsie import checkpoint, features, told
 from vsie import eraser as erasers
 from vsie import pose as geometry
 from vsie.config import from_plain, to_plain
-from vsie.data import frame_cache, image_shards, three_die_bench
 from vsie.data import manifest as manifests
+from vsie.data import three_die_bench
 from vsie.data.augment import Augment
 from vsie.data.clips import ClipsDataset, of_one_length
 from vsie.data.frame_cache import FrameCache
@@ -34,8 +33,8 @@ from vsie.encoders.base import step_times
 from vsie.evaluation import released, suite
 from vsie.evaluation.inputs import Live
 from vsie.extraction import weights_digest
-from vsie.feature_set import ABOUT, Features, load_features, write_features
-from vsie.files import atomic_path, remove_partial, write_text
+from vsie.feature_cache import feature_set
+from vsie.files import write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
 from vsie.motion.estimated import EstimatedMotion
@@ -338,7 +337,7 @@ def evaluate(
             return {}
     else:
         splits, cut = of_one_length(splits, window[1], config.data.allowed_skips)
-    untrained = probed = None
+    untrained = probed = raw = None
     if compat and features.has_batch_norm(model.encoder):
         # The released probes leave BatchNorm in train mode; their retrieval does not.
         alone = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "features")
@@ -347,15 +346,15 @@ def evaluate(
         (probed,) = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "drawn", drawn=(alone[0], drawn))
         trained = (train_set, *alone)
     else:
-        trained = feature_set(run, model.method, splits, window, precision, "features")
+        if "leakage" in protocols and features.Backbone.differs(model.encoder):
+            backbone = features.Whole(features.Backbone(model.encoder)).eval()
+            raw = feature_set(run, backbone, splits, window, precision, "raw-backbone")
+        trained = feature_set(run, model.method, splits, window, precision, "features", seen=raw)
     if not compat:
         torch.manual_seed(config.seed)
         initial = features.untrained(model.config).to(device)
         untrained = feature_set(run, initial, splits, window, precision, "random-init")
         del initial
-    raw = None
-    if "leakage" in protocols and features.Backbone.differs(model.encoder):
-        raw = feature_set(run, features.Whole(features.Backbone(model.encoder)).eval(), splits, window, precision, "raw-backbone")
     method: Method = model.method.cpu()
     dataset = windows(config, manifest, cache, None, method.encoder.stride, motion)
     deltas = geometry.delta(*training_deltas(dataset), method.frame)[..., :4] if dataset.posed else None
@@ -457,53 +456,3 @@ def context(config: TrainConfig, stride: int) -> tuple[int, int]:
     if frames < 1 or (frames > 1 and frames % stride):
         raise ValueError(f"data.context is {frames}, expected 1 or a multiple of encoder.stride {stride}")
     return frames, data.spacing[1]
-
-
-def state_of(dataset: ClipsDataset) -> str:
-    """What tells the frames and poses of clips from those that were there before under the same names."""
-    source = dataset.source
-    key = getattr(source, "key", None)  # of a cache
-    if key is None and dataset.manifest.unordered:
-        key = image_shards.state(source)
-    return key or frame_cache.state(dataset.manifest, getattr(source, "size", None))
-
-
-def feature_set(
-    run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str, among_others: bool = False,
-    drawn: tuple[Features, np.ndarray] | None = None,
-):  # fmt: skip
-    """Features of the splits, computed once per (weights, clips): kept in the run's folder, and read as memory maps."""
-    digest = hashlib.sha256()
-    for tensor in method.encoder.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    found = []
-    for split, dataset in splits.items():
-        key = digest.copy()
-        source = Path(dataset.manifest.file)  # its content, not its time: opening rendered data writes the same manifest again
-        version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
-        key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
-        key.update(getattr(dataset, "told", "").encode())
-        key.update(b"in blocks" if method.encoder.stride > 1 else b"")  # before, clips went through such an encoder whole
-        key.update(state_of(dataset).encode())
-        if drawn is not None:
-            key.update(drawn[1].tobytes())
-        if dataset.manifest.unordered:  # held-out rotations have the same index files
-            key.update("\0".join(dataset.manifest.path).encode())
-        folder = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}"
-        if not (folder / ABOUT).is_file():
-            shutil.rmtree(folder, ignore_errors=True)  # links to features that are gone
-            options = dict(frames=window[0], widest=window[1], precision=precision, description=f"{name} {split}",
-                           among_others=among_others)  # fmt: skip
-            with atomic_path(folder) as temporary:
-                temporary.mkdir(parents=True)
-                if drawn is None:
-                    made = features.evaluation_features(method, dataset, **options, folder=temporary)
-                else:
-                    made = features.drawn_features(method, dataset, *drawn, precision=precision, description=f"{name} {split}")
-                write_features(temporary, made)
-            remove_partial(folder.parent, f"{name}-{split}-*")
-            for old in folder.parent.glob(f"{name}-{split}-*"):
-                if old != folder:
-                    shutil.rmtree(old) if old.is_dir() else old.unlink()
-        found.append(load_features(folder))
-    return tuple(found)

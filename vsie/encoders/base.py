@@ -12,14 +12,24 @@ class Encoder(nn.Module):
     Attributes:
         dim: Width of a latent.
         stride: Frames per step. A clip of more than one frame must have a multiple of it.
+        apart: Whether `raw` sees every frame by itself: latents of any window are then `mix` of what it gave, seen once.
     """
 
     dim: int
     stride: int = 1
+    apart: bool = False
 
     def raw(self, clip: Tensor) -> Tensor | None:
         """What the backbone gives (B, S, features) before any head of ours; None where there is no such thing."""
         return None
+
+    def mix(self, features: Tensor) -> Tensor:
+        """What comes after `raw`: its features (B, S, features) -> latents (B, S, dim)."""
+        return features
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> latents (B, S, dim); a still is held for one stride."""
+        return self.mix(self.raw(clip))
 
     def check(self, clip: Tensor) -> None:
         """Raise a ValueError unless `clip` is (B, 3, T, H, W) with T = 1 or T divisible by the stride."""

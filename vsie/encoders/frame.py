@@ -32,7 +32,7 @@ class Frame(Encoder):
         std: Per channel, by which they are then divided.
     """
 
-    stride = 1
+    stride, apart = 1, True
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class Frame(Encoder):
             features = features.float().mean((2, 3))
         return rearrange(features, "(b t) d -> b t d", b=len(clip))
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
-        latents = self.head(self.raw(clip))
+    def mix(self, features: Tensor) -> Tensor:
+        """Features of the backbone (B, T, features) -> latents (B, T, dim), each frame's with the others of its window."""
+        latents = self.head(features)
         for block in self.mixing:
             latents = block(latents)
         return latents

@@ -55,9 +55,9 @@ class PyTorchVideo(Encoder):
         self.dim = dim or features
         self.head = nn.Linear(features, self.dim) if dim else nn.Identity()
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) -> latents (B, T, dim)."""
-        return self.head(self.raw(clip))
+    def mix(self, features: Tensor) -> Tensor:
+        """Features of the backbone (B, S, features) -> latents (B, S, dim), each step's of its own."""
+        return self.head(features)
 
     def raw(self, clip: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> features of the backbone (B, T, features), before the head."""

@@ -38,9 +38,9 @@ class TorchVision(Encoder):
         self.register_buffer("mean", torch.tensor([0.43216, 0.394666, 0.37645])[:, None, None, None], persistent=False)
         self.register_buffer("std", torch.tensor([0.22803, 0.22145, 0.216989])[:, None, None, None], persistent=False)
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) -> latents (B, T / stride, dim). A still is held for one stride."""
-        return self.head(self.raw(clip))
+    def mix(self, features: Tensor) -> Tensor:
+        """Features of the backbone (B, S, features) -> latents (B, S, dim), each step's of its own."""
+        return self.head(features)
 
     def raw(self, clip: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> features of the backbone (B, T / stride, features), before the head."""

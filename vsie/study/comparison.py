@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from vsie import components, pipeline
+from vsie import components, feature_cache, pipeline
 from vsie import features as feature_room
 from vsie.config import from_plain, to_plain
 from vsie.data.clips import of_one_length
@@ -237,7 +237,7 @@ def opened(run: Run):
     splits = pipeline.judged_splits(*pipeline.open_data(config), config.data.size)
     splits, _ = of_one_length(splits, window[1], config.data.allowed_skips)
     test, precision = {"test": splits["test"]}, resolve_precision(config.trainer.precision, device)[0]
-    (found,) = pipeline.feature_set(run.folder, model.method, test, window, precision, "features")
+    (found,) = feature_cache.feature_set(run.folder, model.method, test, window, precision, "features")
     return model.method.cpu(), found, splits["test"]
 
 

@@ -1,0 +1,78 @@
+"""Features of a data set, kept in a run's folder: computed once per (weights, clips), read as memory maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vsie import features
+from vsie.data import frame_cache, image_shards
+from vsie.data.clips import ClipsDataset
+from vsie.feature_set import ABOUT, Features, linked_features, load_features, write_features
+from vsie.files import atomic_path, remove_partial
+from vsie.methods.base import Method
+
+
+def state_of(dataset: ClipsDataset) -> str:
+    """What tells the frames and poses of clips from those that were there before under the same names."""
+    source = dataset.source
+    key = getattr(source, "key", None)  # of a cache
+    if key is None and dataset.manifest.unordered:
+        key = image_shards.state(source)
+    return key or frame_cache.state(dataset.manifest, getattr(source, "size", None))
+
+
+def feature_set(
+    run: Path, method: Method, splits, window: tuple[int, int], precision: str, name: str, among_others: bool = False,
+    drawn: tuple[Features, np.ndarray] | None = None, seen: Sequence[Features] | None = None,
+):  # fmt: skip
+    """Features of the splits, computed once per (weights, clips): kept in the run's folder, and read as memory maps.
+
+    Those that a run beside this one has are taken by hard links: of one seed, all methods begin with the same random encoder.
+    Of an encoder that sees frames apart they are made from those of its backbone, `seen`, where these are there.
+    """
+    digest = hashlib.sha256()
+    for tensor in (*method.encoder.parameters(), *method.encoder.buffers()):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    found = []
+    for number, (split, dataset) in enumerate(splits.items()):
+        key = digest.copy()
+        source = Path(dataset.manifest.file)  # its content, not its time: opening rendered data writes the same manifest again
+        version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
+        key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
+        key.update(getattr(dataset, "told", "").encode())
+        key.update(b"in blocks" if method.encoder.stride > 1 else b"")  # before, clips went through such an encoder whole
+        key.update(state_of(dataset).encode())
+        if drawn is not None:
+            key.update(drawn[1].tobytes())
+        if dataset.manifest.unordered:  # held-out rotations have the same index files
+            key.update("\0".join(dataset.manifest.path).encode())
+        folder = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}"
+        if not (folder / ABOUT).is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # links to features that are gone
+            said = dict(precision=precision, description=f"{name} {split}")
+            options = dict(frames=window[0], widest=window[1], **said)
+            with atomic_path(folder) as temporary:
+                temporary.mkdir(parents=True)
+                twins = (other for other in sorted(run.parent.glob(f"*/features/{folder.name}")) if (other / ABOUT).is_file())
+                if twin := next(twins, None):
+                    linked = linked_features(twin, temporary)
+                    made = dataclasses.replace(linked, invariant_dim=features.invariant_width(method))
+                elif drawn is not None:
+                    made = features.drawn_features(method, dataset, *drawn, **said)
+                elif seen is not None and method.encoder.apart:
+                    made = features.features_of_backbone(method, seen[number], **options, folder=temporary)
+                else:
+                    made = features.evaluation_features(method, dataset, **options, among_others=among_others, folder=temporary)
+                write_features(temporary, made)
+            remove_partial(folder.parent, f"{name}-{split}-*")
+            for old in folder.parent.glob(f"{name}-{split}-*"):
+                if old != folder:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+        found.append(load_features(folder))
+    return tuple(found)
