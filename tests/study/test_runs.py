@@ -192,6 +192,23 @@ def test_what_was_found_is_kept_without_weights_and_taken_from_there(tmp_path, m
         runs.study(**options(tmp_path / "seventh", take=take, train=False))
 
 
+def test_a_study_that_is_stopped_has_kept_what_it_found(tmp_path, monkeypatch):
+    class Stopped(Tools):
+        def run(self, command, log):
+            if len(self.calls) == 4:  # two runs, trained and judged
+                raise KeyboardInterrupt
+            return super().run(command, log)
+
+    Stopped(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        runs.study(**options(tmp_path / "s", kept=tmp_path / "found", jobs=1))
+    found = sorted(folder.name for folder in (tmp_path / "found").iterdir())
+    assert found == ["clips-0", "stills-0"] and all(runs.weightless(tmp_path / "found" / name) for name in found)
+    Tools(monkeypatch)
+    runs.study(**options(tmp_path / "s", kept=tmp_path / "found", jobs=1))
+    assert len(list((tmp_path / "found").iterdir())) == 4
+
+
 def test_what_cannot_be_planned_or_taken_is_named(tmp_path):
     with pytest.raises(ValueError, match="no row clip; it has stills, clips"):
         runs.planned(GRID, tmp_path, rows=["clip"])

@@ -454,6 +454,8 @@ def study(
                     if wrong := future.result():
                         failed[futures[future]] = wrong
                         bar.write(wrong)
+                    elif kept is not None:  # a study that is stopped has kept what it found
+                        keep([futures[future].folder], Path(kept))
                     bar.update()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -466,7 +468,7 @@ def study(
     if not done:
         raise ValueError(f"{out}: no run is trained and judged" + "".join(f"\n{line}" for line in (*notes, *failed.values())))
     if kept is not None:
-        keep((folder for *_, folder in done), Path(kept))
+        keep((cell.folder for cell in cells if cell not in todo), Path(kept))
     written = page.write(done, grid, out, notes=[*notes, *(f"{cell.name}: failed." for cell in failed)])
     if failed:
         names = ", ".join(cell.name for cell in failed)
