@@ -137,6 +137,22 @@ def canonical(quaternion: Tensor) -> Tensor:
     return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
+def signed_quaternions(poses: Tensor, reference: Tensor) -> Tensor:
+    """Quaternions (..., 4) xyzw of poses (..., 4, 4) in the hemisphere of `reference` (4,).
+
+    The relative quaternion of two such has the sign that SIE conditions on and regresses (on 3DIEBench the mean pose is
+    the reference, and in the world's frame its hemisphere is w >= 0), whichever way the camera stands.
+    """
+    quaternion = to_quaternion(poses[..., :3, :3])
+    return torch.where((quaternion @ reference.to(quaternion))[..., None] < 0, -quaternion, quaternion)
+
+
+def mean_quaternion(poses: Tensor) -> Tensor:
+    """The mean orientation (4,) of poses (..., 4, 4): the main eigenvector of the sum of q q^T (Markley et al. 2007)."""
+    quaternion = to_quaternion(poses[..., :3, :3]).reshape(-1, 4)
+    return torch.linalg.eigh(quaternion.mT @ quaternion).eigenvectors[:, -1]
+
+
 def to_quaternion(rotation: Tensor) -> Tensor:
     """Unit quaternions (..., 4) xyzw of rotations (..., 3, 3).
 
@@ -237,17 +253,22 @@ def encode(motion: Tensor, encoding: str = "matrix", translation: bool = False) 
     return torch.cat([numbers, motion[..., :3, 3]], -1) if translation else numbers
 
 
-def encode_pair(source: Tensor, target: Tensor, *, frame: str, encoding: str, translation: bool = False) -> Tensor:
+def encode_pair(
+    source: Tensor, target: Tensor, *, frame: str, encoding: str, translation: bool = False, reference: Tensor | None = None
+) -> Tensor:
     """`encode` of the delta between poses (..., 4, 4).
 
-    With ``quaternion_raw`` the sign is that of the product of the two poses' own canonical quaternions, as the released
-    SIE conditions on it: 4.4 % of 3DIEBench's deltas then have w < 0. That sign is a property of the pair.
+    With ``quaternion_raw`` the sign is that of the product of the two poses' own quaternions in the hemisphere of `reference`
+    (4,), as the released SIE conditions on it: 4.4 % of 3DIEBench's deltas then have w < 0. That sign is a property of the
+    pair. The reference has to be the `mean_quaternion` of the data, since a camera turns the hemisphere with everything
+    else: None, w >= 0, is right where the mean pose is the identity.
     """
     motion = delta(source, target, frame)
     numbers = encode(motion, encoding, translation)
     if encoding != "quaternion_raw":
         return numbers
-    first, second = (canonical(to_quaternion(pose[..., :3, :3])) for pose in (source, target))
+    upright = source.new_tensor([0, 0, 0, 1]) if reference is None else reference
+    first, second = (signed_quaternions(pose, upright) for pose in (source, target))
     scalar = (first * second).sum(-1, keepdim=True)  # w of conj(first) * second, and of second * conj(first)
     sign = torch.where(scalar < 0, -torch.ones_like(scalar), torch.ones_like(scalar))
     return torch.cat([numbers[..., :4] * sign, numbers[..., 4:]], -1)

@@ -77,8 +77,8 @@ def test_r2_of_both_kinds():
 def test_r2_sie_of_a_constant_is_the_known_one_on_3diebench_latents():
     """REFERENCE, section 1: a constant predictor scores 0.229; 4.4 % of the relative quaternions have w < 0."""
     poses = euler_poses(400_000, 0)
-    reference = pose.mean_quaternion(poses)
-    targets = pose.Targets(poses=poses, quaternions=pose.signed_quaternions(poses, reference), frame="body")
+    reference = geometry.mean_quaternion(poses)
+    targets = pose.Targets(poses=poses, quaternions=geometry.signed_quaternions(poses, reference), frame="body")
     index = torch.arange(200_000)
     numbers = targets.numbers(index, index + 200_000)[:, 9:]
     sums = rotations.r2_sums(numbers.mean(0).expand(numbers.shape), numbers).sum(0)
@@ -95,7 +95,7 @@ def test_quaternion_targets_are_those_that_sie_regresses():
     poses = geometry.rigid(torch.from_numpy(scipy.as_matrix()))
     for camera in (torch.eye(4, dtype=torch.float64), euler_poses(1, 5)[0]):
         seen = camera @ poses
-        targets = pose.Targets(seen, pose.signed_quaternions(seen, pose.mean_quaternion(seen)), "body")
+        targets = pose.Targets(seen, geometry.signed_quaternions(seen, geometry.mean_quaternion(seen)), "body")
         index = torch.arange(1000)
         found = targets.numbers(index, index + 1000)[:, 9:].numpy()
         same = np.abs(found - expected).max(1) < 1e-9
@@ -131,7 +131,7 @@ def test_the_probe_reads_the_pose_where_it_is_and_only_there(frame):
     train, test = (
         features(objects=60, frames=5, motion="tumble", noise=0.05, seed=s, first_object=1000 * s) for s in (1, 2)
     )
-    reference = pose.mean_quaternion(torch.from_numpy(train.poses))
+    reference = geometry.mean_quaternion(torch.from_numpy(train.poses))
     known, asked = (pose.Targets.of(f, reference=reference, frame=frame) for f in (train, test))
     source, target = pose.fixed_pairs(test, per_object=12)
     objects = test.objects[(source // test.frames).numpy()]

@@ -12,6 +12,7 @@ from sklearn.metrics import r2_score
 
 from tests.evaluation.synthetic import BlockSteering, features, three_die_bench
 from vsie import pose
+from vsie.data.three_die_bench import object_in_camera
 from vsie.evaluation import classification, released, rotations, steering
 from vsie.feature_set import flat
 
@@ -20,11 +21,15 @@ def poses_of(data):
     return torch.from_numpy(data.poses.reshape(-1, 4, 4))
 
 
+def rotation_of(data, train):
+    return released.rotation(poses_of(data), pose.mean_quaternion(poses_of(train)))
+
+
 @pytest.fixture(scope="module")
 def pairs():
     """Raw quaternions of 160,000 pairs of views with 3DIEBench's latents."""
     data = three_die_bench(objects=40_000, views=8)
-    views, question = released.Views.of(data), released.rotation(poses_of(data))
+    views, question = released.Views.of(data), rotation_of(data, data)
     generator = torch.Generator().manual_seed(1)
     return torch.cat([question.targets(*views.two(generator)) for _ in range(4)])
 
@@ -87,9 +92,23 @@ def test_the_target_is_scipys_quaternion_with_its_sign():
     first, second = Rotation.from_euler("xyz", angles[:, 0]), Rotation.from_euler("xyz", angles[:, 1])
     expected = (first.inv() * second).as_quat()
     index = torch.arange(400) * 2
-    found = released.rotation(poses_of(data)).targets(index, index + 1).numpy()
+    found = rotation_of(data, data).targets(index, index + 1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert (expected[:, 3] < 0).any()
+
+
+def test_a_camera_changes_neither_the_sign_of_the_target_nor_the_floor():
+    latents = np.zeros((60_000, 7))
+    latents[:, :3] = np.random.default_rng(0).uniform(-np.pi / 2, np.pi / 2, (60_000, 3))
+    turns = Rotation.from_euler("xyz", latents[:, :3])
+    seen = torch.from_numpy(object_in_camera(latents))
+    index = torch.arange(30_000)
+    for known in (seen, seen[:500]):
+        question = released.rotation(seen, pose.mean_quaternion(known))
+        found = question.targets(index, index + 30_000)
+        scalar = (found * torch.from_numpy((turns[:30_000].inv() * turns[30_000:]).as_quat())).sum(-1)
+        assert (scalar > 0.999).double().mean() > 0.99
+        assert released.constant_r2(found.mean(0), found) == pytest.approx(0.229, rel=0.03)
 
 
 def test_hues_are_subtracted_plainly():
@@ -175,7 +194,8 @@ def test_cached_probes_and_a_loop_that_encodes_again_give_the_same_figure(monkey
     latents = [encoder(x).unflatten(0, data.image.shape[:2]).numpy() for data, x in zip(sets, images, strict=True)]
     cached = [dataclasses.replace(data, image=z, clip=z, invariant_dim=0) for data, z in zip(sets, latents, strict=True)]
     views = [released.Views.of(data) for data in cached]
-    questions = [released.rotation(poses_of(data)) for data in sets]
+    upright = torch.tensor([0.0, 0, 0, 1])  # the half of all turns that the loop takes
+    questions = [released.rotation(poses_of(data), upright) for data in sets]
     parts = released.widths(cached[0])
     figures = {}
     for name, encode in (("cached", (None, None)), ("again", [lambda *f, x=x: [encoder(x[i]) for i in f] for x in images])):
@@ -260,7 +280,7 @@ def test_of_the_views_that_a_validation_draws_the_answers_are_the_same():
     few = data.frames_of(released.validation(data, 5))
     assert few.image.shape[:2] == (9, 3) and (few.objects == np.unique(data.objects)).all()
     parts = released.widths(data)
-    for question_of in (lambda f: released.rotation(poses_of(f)),
+    for question_of in (lambda f: rotation_of(f, data),
                         lambda f: released.classification(torch.from_numpy(np.repeat(f.labels, f.frames)), 8)):  # fmt: skip
         heads = released.fit(question_of(data), released.Views.of(data), parts, epochs=1)
         whole = released.ask(heads, question_of(data), released.Views.of(data), parts, seed=5)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch import nn
 
 from tests.methods.common import build, mean
 from vsie import components, pose
+from vsie.data.three_die_bench import object_in_camera
 from vsie.methods.base import Split
 from vsie.methods.conditioning import Conditioning
 from vsie.model import build_method
@@ -214,6 +217,25 @@ def test_conditioning_refuses_data_without_motion():
     still = pose.rigid(torch.eye(3)).expand(10, 4, 4)
     with pytest.raises(ValueError, match="nothing for a predictor to be steered by"):
         Conditioning().fit(still, still)
+
+
+def test_raw_quaternions_have_scipys_sign_whichever_way_the_camera_stands():
+    """3DIEBench's camera is half a turn away from its objects: with w >= 0 of object in camera every other sign is wrong."""
+    angles = np.random.default_rng(0).uniform(-np.pi / 2, np.pi / 2, (3000, 3))
+    scipy = Rotation.from_euler("xyz", angles)
+    expected = torch.from_numpy((scipy[:1000].inv() * scipy[1000:2000]).as_quat()).float()
+    seen = torch.from_numpy(object_in_camera(np.concatenate([angles, np.zeros((3000, 4))], 1))).float()
+    conditioning = Conditioning(encoding="quaternion_raw", centred=False)
+
+    def right() -> float:
+        return float(((conditioning(seen[:1000], seen[1000:2000]) * expected).sum(-1) > 0.999).float().mean())
+
+    assert right() < 0.6
+    conditioning.fit(seen[1500:], seen[:1500])
+    assert right() > 0.99
+    kept = Conditioning(encoding="quaternion_raw", centred=False)
+    kept.load_state_dict(conditioning.state_dict())
+    assert torch.equal(kept(seen[:9], seen[9:18]), conditioning(seen[:9], seen[9:18]))
 
 
 def test_all_pairs_are_source_then_target():

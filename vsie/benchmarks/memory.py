@@ -97,12 +97,14 @@ def probes(features: Features, *, steps: int = 20) -> None:
     check_scorable(features, "train")
     collapse.summary({"all": flat(features, "all", "image")}, torch.from_numpy(np.repeat(features.objects, features.frames)))
     poses = torch.from_numpy(features.poses.reshape(-1, 4, 4))
-    targets = pair.Targets.of(features, reference=pair.mean_quaternion(poses), frame="body")
+    reference = pose.mean_quaternion(poses)
+    targets = pair.Targets.of(features, reference=reference, frame="body")
     rows = flat(features, "equi", "image")
     probe = pair.fit(rows, targets, features.views(), steps=steps)
     pairs = pair.fixed_pairs(features, per_object=8)
     pair.score(probe.predict(rows, *pairs), targets, *pairs, features.objects[(pairs[0] // features.frames).numpy()])
-    question, views, parts = released.rotation(poses), released.Views.of(features), {"equi": released.widths(features)["equi"]}
+    question, views = released.rotation(poses, reference), released.Views.of(features)
+    parts = {"equi": released.widths(features)["equi"]}
     released.ask(released.fit(question, views, parts, epochs=1), question, views, parts)
 
 

@@ -49,9 +49,10 @@ def rows(seconds: float) -> Rows:
         labels=np.arange(256) % 55, objects=np.arange(256), clips=np.zeros(256, np.int64), paths=[""] * 256, invariant_dim=256,
     )  # fmt: skip
     views, parts = released.Views.of(cached), released.widths(cached)
+    poses = torch.from_numpy(cached.poses.reshape(-1, 4, 4))
     questions = (
         released.classification(torch.from_numpy(np.repeat(cached.labels, VIEWS)), 55),
-        released.rotation(torch.from_numpy(cached.poses.reshape(-1, 4, 4))),
+        released.rotation(poses, pose.mean_quaternion(poses)),
         released.colour(torch.rand(256 * VIEWS, 2, generator=generator, dtype=torch.float64)),
     )
     step = sum(median_time(lambda q=q: released.fit(q, views, parts, epochs=2), seconds / 3) / 2 for q in questions)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vsie import pose as geometry
 from vsie.evaluation import bootstrap, classification, pose, rotations
 from vsie.evaluation.ladder import ridge
 from vsie.evaluation.moments import Moments, conditioning
@@ -322,8 +323,8 @@ class Audit:
         return self.regress(rows, self.rotations, probe, shuffled=shuffled)
 
     def _draw_pairs(self) -> dict:
-        reference = pose.mean_quaternion(self.poses[0])
-        targets = [pose.Targets(p, pose.signed_quaternions(p, reference), self.frame) for p in self.poses]
+        reference = geometry.mean_quaternion(self.poses[0])
+        targets = [pose.Targets(p, geometry.signed_quaternions(p, reference), self.frame) for p in self.poses]
         groups = []
         for orbits in self.orbits:
             _, index = np.unique(orbits, return_inverse=True)

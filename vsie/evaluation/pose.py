@@ -84,22 +84,6 @@ def entries(output: Tensor) -> Tensor:
     return output[..., :9].unflatten(-1, (3, 3))
 
 
-def signed_quaternions(poses: Tensor, reference: Tensor) -> Tensor:
-    """Quaternions (..., 4) of poses (..., 4, 4) in the hemisphere of `reference` (4,).
-
-    The relative quaternion of two such has the sign that SIE conditions on and regresses (on 3DIEBench the mean pose is
-    the reference, and its hemisphere is w >= 0), whichever way the camera stands.
-    """
-    quaternion = pose.to_quaternion(poses[..., :3, :3])
-    return torch.where((quaternion @ reference)[..., None] < 0, -quaternion, quaternion)
-
-
-def mean_quaternion(poses: Tensor) -> Tensor:
-    """The mean orientation (4,) of poses (..., 4, 4): the main eigenvector of the sum of q q^T (Markley et al. 2007)."""
-    quaternion = pose.to_quaternion(poses[..., :3, :3]).reshape(-1, 4)
-    return torch.linalg.eigh(quaternion.mT @ quaternion).eigenvectors[:, -1]
-
-
 @dataclass(frozen=True)
 class Targets:
     """What a probe is asked, for frames in one list: poses (N, 4, 4) and signed quaternions (N, 4)."""
@@ -111,7 +95,7 @@ class Targets:
     @classmethod
     def of(cls, features: Features, *, reference: Tensor, frame: str) -> Targets:
         poses = torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64))
-        return cls(poses=poses, quaternions=signed_quaternions(poses, reference), frame=frame)
+        return cls(poses=poses, quaternions=pose.signed_quaternions(poses, reference), frame=frame)
 
     def rotations(self, source: Tensor, target: Tensor) -> Tensor:
         """True relative rotations (..., 3, 3) of pairs of frames."""

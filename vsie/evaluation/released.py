@@ -126,11 +126,15 @@ def classification(labels: Tensor, classes: int) -> Question:
     return Question(linear_head, classes, 1, nn.functional.cross_entropy, lambda frame: labels[frame])
 
 
-def rotation(poses: Tensor) -> Question:
-    """The raw quaternion (xyzw, the sign of the pair) of ``R1^-1 R2``, of frames whose poses are (N, 4, 4)."""
+def rotation(poses: Tensor, reference: Tensor) -> Question:
+    """The raw quaternion (xyzw, the sign of the pair) of ``R1^-1 R2``, of frames whose poses are (N, 4, 4).
+
+    `reference` (4,) is the `pose.mean_quaternion` of the train poses, see `pose.encode_pair`.
+    """
+    options = {"frame": "body", "encoding": "quaternion_raw", "reference": reference}
 
     def targets(first: Tensor, second: Tensor) -> Tensor:
-        return pose.encode_pair(poses[first], poses[second], frame="body", encoding="quaternion_raw").float()
+        return pose.encode_pair(poses[first], poses[second], **options).float()
 
     return Question(pair_head, 4, 2, nn.functional.mse_loss, targets)
 

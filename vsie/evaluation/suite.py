@@ -112,7 +112,7 @@ class _Task:
     def targets(self) -> tuple[pose.Targets, pose.Targets]:
         """Of the train and the test frames."""
         poses = torch.from_numpy(np.ascontiguousarray(self.train.poses.reshape(-1, 4, 4), dtype=np.float64))
-        reference = pose.mean_quaternion(poses)
+        reference = geometry.mean_quaternion(poses)
         return tuple(pose.Targets.of(f, reference=reference, frame=self.frame) for f in (self.train, self.test))
 
     def groups(self) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from vsie import pose as geometry
 from vsie.evaluation import bootstrap, classification, colour, pose, released, rotations, steering
 from vsie.evaluation.inputs import Steering, part_of
 from vsie.evaluation.moments import Unscorable
@@ -220,7 +221,9 @@ def _question(task, name: str, features: Features) -> released.Question | None:
     if name == "rotation":
         if not features.anchored:
             raise Unscorable("it is asked for turns in the objects' own frame, and clips have none in common")
-        return released.rotation(torch.from_numpy(np.ascontiguousarray(features.poses.reshape(-1, 4, 4), dtype=np.float64)))
+        known, own = (torch.from_numpy(np.ascontiguousarray(some.poses.reshape(-1, 4, 4), dtype=np.float64))
+                      for some in (task.train, features))  # fmt: skip
+        return released.rotation(own, geometry.mean_quaternion(known))
     if name == "colour":
         hues = released.hues_of(features)
         if hues is None:

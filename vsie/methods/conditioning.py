@@ -44,10 +44,14 @@ class Conditioning(nn.Module):
         self.width = pose.width(encoding, translation) + COLOURS[colour]
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("scale", torch.ones(()))
+        if encoding == "quaternion_raw":
+            self.register_buffer("reference", torch.tensor([0.0, 0.0, 0.0, 1.0]))
 
     @torch.no_grad()
     def fit(self, source: Tensor, target: Tensor) -> None:
-        """Take mean and scale from training pairs of poses (M, 4, 4); nothing changes when not `centred`."""
+        """Take from training pairs of poses (M, 4, 4) the hemisphere of raw quaternions, and where `centred` mean and scale."""
+        if self.encoding == "quaternion_raw":
+            self.reference.copy_(pose.mean_quaternion(torch.cat([source, target]).double()))
         if not self.centred:
             return
         numbers = self._encode(source.double(), target.double())
@@ -71,7 +75,8 @@ class Conditioning(nn.Module):
         return self(poses[:, :, None], poses[:, None])
 
     def _encode(self, source: Tensor, target: Tensor) -> Tensor:
-        options = dict(frame=self.frame, encoding=self.encoding, translation=self.translation)
+        options = dict(frame=self.frame, encoding=self.encoding, translation=self.translation,
+                       reference=getattr(self, "reference", None))  # fmt: skip
         return self._coloured(pose.encode_pair(source, target, **options), pose.hues(target) - pose.hues(source))
 
     def _coloured(self, numbers: Tensor, hues: Tensor) -> Tensor:
