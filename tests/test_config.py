@@ -48,6 +48,7 @@ def test_the_recipes_on_3diebench_are_those_published(name, views, images_a_step
     steps = trainer.images / images_a_step
     assert steps == (epochs or 1000) * (41_920 // 1024)
     assert data.size == (None if name == "3diebench_sie" else 128)
+    assert config.compat == "sie" and config.protocol == ["classification", "rotation", "colour", "mrr", "pre"]
     method = build_method(to_plain(config))
     assert (method.split.invariant, method.split.equivariant) == (256, 256)
     assert method.invariant_projector(torch.zeros(2, 256)).shape[-1] == 1024
@@ -168,6 +169,14 @@ def test_a_sweep_runs_every_combination(tools, tmp_path):
     result = run(tools, "train", "-m", "method=vsie,vicreg", "seed=0,1", *tiny, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(list((tmp_path / "runs").glob("*/checkpoint/model.safetensors"))) == 4
+    result = run(tools, "train", "-m", "method=sie", "predictor=identity,film", "data.frames=1,2", "data.windows=1", *tiny[:-1],
+                 cwd=tmp_path / "runs", env=environment)  # fmt: skip
+    assert result.returncode == 2, "SIE takes pairs: one window of one frame is refused, and the other two runs are not"
+    assert result.stderr.count("sie needs at least 2 views") == 2 and "2 of the sweep's runs failed: predictor=identity, " in (
+        result.stderr.splitlines()[-1]
+    )
+    made = sorted(path.parts[-3] for path in (tmp_path / "runs" / "runs").glob("*/checkpoint/model.safetensors"))
+    assert made == [f"sie-turntable32-T2-seed0-predictor={name}" for name in ("film", "identity")]
 
 
 @pytest.mark.parametrize("method", components.names("methods"))

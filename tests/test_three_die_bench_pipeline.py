@@ -127,9 +127,9 @@ def test_features_refuse_latents_of_another_shape(folder):
 
 def test_published_figures_stand_beside_the_result_and_say_whether_they_compare(folder, tmp_path, capsys):
     manifest = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}"]))[0]
-    metrics = {"classification/top1/all": 0.5, "pose/r2_sie/all": 0.25, "steering/mrr": 0.125}
+    metrics = {"classification/top1/all": 0.5, "pose/r2_sie/all": 0.25, "steering/mrr": 0.125, "steering/mrr/floor": 0.0625}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    file = published.write(tmp_path, name="vsie", manifest=manifest)
+    file = published.write(tmp_path, name="vsie", manifest=manifest, supervision="none")
     text = file.read_text()
     assert text in capsys.readouterr().out + "\n"
     lines = text.splitlines()
@@ -137,6 +137,10 @@ def test_published_figures_stand_beside_the_result_and_say_whether_they_compare(
     assert lines[3].endswith("run: classification, pose, steering")
     for value in ("50", "0.25", "0.125"):
         assert value in lines[3].split()
+    assert lines[4].split()[:4] == ["-", "its", "floor", "-"] and "0.0625" in lines[4].split()
+    assert "compat=sie" in lines[-1]  # published figures compare with these protocols alone
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"compat_sie/rotation/r2/all": 0.6}))
+    assert "compat=sie" not in published.write(tmp_path, name="vsie", manifest=manifest, supervision="none").read_text()
     rows = published.rows()
     assert all(row["mark"] == "fig" and row["system"] for row in rows)
     known = {(row["system"], row["setting"]): row for row in rows}
@@ -168,10 +172,23 @@ def test_the_protocols_that_reproduce_published_figures_come_first_and_are_named
         "compat_sie/rotation/r2/all": 0.6, "compat_sie/mrr/mrr": 0.3, "classification/top1/all": 0.5, "pose/r2_sie/all": 0.2,
         "mrr/mrr": 0.25, "mrr/hit@1": 0.125, "steering/hit@1": 0.1, "colour/r2/all": 0.9, "steering/hit@5": None,
     }  # fmt: skip
-    assert published.own_row(metrics, "sie", "x") == {
-        "system": "sie", "setting": "x", "top1": "50", "r2_sie": "0.6", "mrr": "0.3", "hit1": "0.125", "colour_r2": "0.9",
-        "mark": "run: classification, compat_sie/rotation, compat_sie/mrr, mrr, colour",
-    }  # fmt: skip
+    metrics["compat_sie/mrr/mrr/floor"] = 0.09
+    who = {"system": "sie", "setting": "x", "supervision": "none"}
+    assert published.own_rows(metrics, name="sie", setting="x", supervision="none") == [
+        who | {"r2_sie": "0.6", "mrr": "0.3", "mark": "run: compat_sie/rotation, compat_sie/mrr"},
+        {"system": "", "setting": "its floor", "mrr": "0.09"},
+        who | {"top1": "50", "r2_sie": "0.2", "mrr": "0.25", "hit1": "0.125", "colour_r2": "0.9",
+               "mark": "run: classification, pose, mrr, colour"},
+        {"system": "", "setting": "its floor"},
+    ]  # fmt: skip
+
+
+def test_what_a_method_is_told_stands_in_its_row():
+    said = {"vicreg": "none", "trajectory": "none", "sie": "conditions on the delta", "equicaps": "conditions on the delta",
+            "seq_jepa": "conditions on the delta", "augself": "regresses the pose", "supervised": "supervised"}  # fmt: skip
+    for name, words in said.items():
+        assert published.supervision(build_method(to_plain(compose("train", [f"method={name}", *TINY[:2]])))) == words
+    assert {row["supervision"] for row in published.rows()} <= {*said.values()}
 
 
 def test_3diebench_itself_is_known_by_its_numbers(folder):

@@ -16,9 +16,12 @@ from vsie.schemas import TrainConfig
 
 @hydra_main("train")
 def main(config: TrainConfig) -> float | None:
-    from vsie.pipeline import measured, train
+    from vsie.config import swept
+    from vsie.pipeline import measured, run_folder, train
     from vsie.training.loop import Interrupted
 
+    if (varied := swept()) and not config.out:
+        config.out = str(run_folder(config, varied))
     try:
         run = train(config)
     except Interrupted as stopped:

@@ -72,6 +72,7 @@ def hydra_main(name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]
 
     def decorate(main: Callable[[Any], Any]) -> Callable[[], None]:
         _register(name)
+        refused: list[str] = []
 
         @functools.wraps(main)
         def task(config):
@@ -81,7 +82,11 @@ def hydra_main(name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]
             except (ValueError, FloatingPointError, RuntimeError, OSError) as error:
                 if os.environ.get("VSIE_TRACEBACK") or type(error) is RuntimeError:
                     raise  # a fault of ours: the traceback is what helps
-                _stop(str(error))
+                if (varied := swept()) is None:
+                    _stop(str(error))
+                refused.append(", ".join(varied))  # the other runs of the sweep do not wait for it
+                print(f"error: {refused[-1]}: {error}", file=sys.stderr)
+                return None
 
         def command() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's printer
@@ -98,10 +103,25 @@ def hydra_main(name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]
                 _stop(_explain(error, name))
             except KeyboardInterrupt:
                 _stop("interrupted", 130)
+            if refused:
+                _stop(f"{len(refused)} of the sweep's runs failed: {'; '.join(refused)}")
 
         return command
 
     return decorate
+
+
+def swept() -> list[str] | None:
+    """What a sweep (``-m``) varies as this run of it has it, such as ``["method=sie", "seed=1"]``; None outside of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    told = OverridesParser.create().parse_overrides([word for word in sys.argv[1:] if "=" in word and not word.startswith("-")])
+    varied = {override.key_or_group for override in told if override.is_sweep_override()}
+    return [override for override in HydraConfig.get().overrides.task if override.partition("=")[0].lstrip("+") in varied]
 
 
 def compose(name: str, overrides: list[str]) -> Any:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,7 @@ def train(config: TrainConfig) -> Path:
     run = run_folder(config)
     plain = to_plain(config)
     suite.check_protocols(config.protocol)  # now, not after the training
+    suite.check_protocols([], config.compat)
     check_claim(run, plain, config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -241,20 +243,25 @@ def train(config: TrainConfig) -> Path:
     with fabric.rank_zero_first():  # the others wait for as long as it takes, where a barrier gives up after half an hour
         if fabric.is_global_zero and config.protocol:
             evaluate(run, config=config, protocols=config.protocol, device=fabric.device)
+            if config.compat:
+                released = [name for name in config.protocol if name in suite.RELEASED]
+                evaluate(run, config=config, protocols=released, device=fabric.device, compat=config.compat)
     return run
 
 
-def run_folder(config: TrainConfig) -> Path:
-    """Where a run goes: `out`, or `runs/<method>-<data>-<seed>`."""
+def run_folder(config: TrainConfig, varied: Sequence[str] = ()) -> Path:
+    """Where a run goes: `out`, or `runs/<method>-<data>-<seed>`, and what a sweep varies (``predictor=mlp``) beside these."""
     if config.out:
         return Path(config.out)
     data = config.data
     source = Path(data.root).stem if data.root else f"{data.render.trajectory}{data.render.size}"
-    return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}{told.tag(config)}-seed{config.seed}"
+    more = [entry for entry in varied if not re.match(r"(method|seed|motion|motion\..*|data\.frames)=", entry)]
+    tag = "".join("-" + re.sub(r"[^\w.=,-]+", "_", entry) for entry in more)
+    return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}{told.tag(config)}-seed{config.seed}{tag}"
 
 
 # What may differ between a run and the command that goes on with it: it changes how a run works, never what comes out.
-FREE = ("out", "resume", "threads", "protocol", "metric", "trainer.checkpoint_seconds", "trainer.log_steps",
+FREE = ("out", "resume", "threads", "protocol", "compat", "metric", "trainer.checkpoint_seconds", "trainer.log_steps",
         "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers", "motion.cache",
         "motion.batch", "flow.workers")  # fmt: skip
 
@@ -381,7 +388,9 @@ def evaluate(
         result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
     if config.data.layout == "3diebench":
-        published.write(out, name=str(config.method["name"]), manifest=manifest)
+        published.write(
+            out, name=str(config.method["name"]), manifest=manifest, supervision=published.supervision(method)
+        )
     return result.metrics
 
 

@@ -202,6 +202,7 @@ class TrainConfig:
     resume: str = "auto"
     threads: int | None = None
     protocol: list[str] = field(default_factory=lambda: ["classification", "pose", "tracking"])
+    compat: str | None = None
     metric: str = "classification/top1/all"
     data: DataConfig = field(default_factory=DataConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)

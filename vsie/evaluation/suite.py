@@ -44,6 +44,7 @@ from vsie.evaluation.paired import Sample, of_items
 from vsie.feature_set import Features, flat
 
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
+RELEASED = PROTOCOLS[:-1]  # those that SIE has released a definition of; its `pose` is rotation, mrr and pre
 DEFAULT = ("classification", "pose", "tracking")
 VERSION = 3  # one more wherever a probe or a measure changes what it gives: figures of two versions are not compared
 COMPATIBLE = ("sie",)

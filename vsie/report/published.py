@@ -19,17 +19,19 @@ COLUMNS = {
     "system": "system", "setting": "setting", "top1": "Top-1", "r2_printed": "R2 as printed", "r2_sie": "R2, SIE's scale",
     "mrr": "MRR", "hit1": "H@1", "hit5": "H@5", "colour_r2": "colour R2", "supervision": "supervision", "mark": "source",
 }  # fmt: skip
-MEASURES = {  # the first that was measured is taken
-    "top1": ("compat_sie/classification/top1/all", "classification/top1/all"),
-    "r2_sie": ("compat_sie/rotation/r2/all", "pose/r2_sie/all"), "mrr": ("compat_sie/mrr/mrr", "mrr/mrr", "steering/mrr"),
-    "hit1": ("compat_sie/mrr/hit@1", "mrr/hit@1", "steering/hit@1"),
-    "hit5": ("compat_sie/mrr/hit@5", "mrr/hit@5", "steering/hit@5"),
-    "colour_r2": ("compat_sie/colour/r2/all", "colour/r2/all"),
+RELEASED = {
+    "top1": ("compat_sie/classification/top1/all",), "r2_sie": ("compat_sie/rotation/r2/all",), "mrr": ("compat_sie/mrr/mrr",),
+    "hit1": ("compat_sie/mrr/hit@1",), "hit5": ("compat_sie/mrr/hit@5",), "colour_r2": ("compat_sie/colour/r2/all",),
 }  # fmt: skip
+OWN = {  # the first that was measured is taken
+    "top1": ("classification/top1/all",), "r2_sie": ("pose/r2_sie/all",), "mrr": ("mrr/mrr", "steering/mrr"),
+    "hit1": ("mrr/hit@1", "steering/hit@1"), "hit5": ("mrr/hit@5", "steering/hit@5"), "colour_r2": ("colour/r2/all",),
+}  # fmt: skip
+ASK = "python tools/evaluate.py checkpoint=RUN compat=sie protocol=[classification,rotation,colour,pre,mrr]"
 FACTORS = {"top1": 100}
-NOTE = ("Sources: fig: read off an authors' figure or README; run: measured here (parts: all) by the protocols that are named: "
-        "compat_sie are SIE's as released, the others this project's own, which differ from the papers' in heads and "
-        "candidates.")  # fmt: skip
+NOTE = ("Sources: fig: read off an authors' figure or README; run: measured here (parts: all) by the protocols that are named. "
+        "Those called compat_sie are SIE's as released and compare with the published figures. The others are this project's "
+        "own, which differ in heads, candidates and the scale of R2, and do not.")  # fmt: skip
 
 
 def rows(translated: bool = False) -> list[dict[str, str]]:
@@ -38,12 +40,31 @@ def rows(translated: bool = False) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if row["data"] == ("3DIEBench-T" if translated else "3DIEBench")]
 
 
-def own_row(metrics: Mapping[str, float | None], name: str, setting: str) -> dict[str, str]:
-    """A run's measures as a row, its mark naming the protocols; what was not measured is empty."""
-    keys = {column: next((key for key in own if metrics.get(key) is not None), None) for column, own in MEASURES.items()}
-    found = {column: f"{metrics[key] * FACTORS.get(column, 1):.4g}" for column, key in keys.items() if key}
-    asked = dict.fromkeys(key.rsplit("/", 2 if key.endswith("/all") else 1)[0] for key in keys.values() if key)
-    return {"system": name, "setting": setting, "mark": f"run: {', '.join(asked)}" if asked else "run"} | found
+def supervision(method) -> str:
+    """What a method (`vsie.methods.base.Method`) is told in training, in the words of the published rows."""
+    if method.direct_supervision:
+        return "supervised" if method.needs_labels else "regresses the pose"
+    return "conditions on the delta" if method.steers else "none"
+
+
+def own_rows(metrics: Mapping[str, float | None], *, name: str, setting: str, supervision: str) -> list[dict[str, str]]:
+    """A run's measures as rows, their marks naming the protocols: as SIE released them, and this project's own; each followed
+    by its floors, the score of an answer that looks at nothing. What was not measured is empty.
+    """
+    made = []
+    for measures in (RELEASED, OWN):
+        keys = {column: next((key for key in own if metrics.get(key) is not None), None) for column, own in measures.items()}
+        keys = {column: key for column, key in keys.items() if key}
+        if keys:
+            asked = dict.fromkeys(key.rsplit("/", 2 if key.endswith("/all") else 1)[0] for key in keys.values())
+            who = {"system": name, "setting": setting, "supervision": supervision, "mark": f"run: {', '.join(asked)}"}
+            floors = {column: f"{key}/floor" for column, key in keys.items() if metrics.get(f"{key}/floor") is not None}
+            made += [who | _figures(metrics, keys), {"system": "", "setting": "its floor"} | _figures(metrics, floors)]
+    return made
+
+
+def _figures(metrics: Mapping[str, float | None], keys: Mapping[str, str]) -> dict[str, str]:
+    return {column: f"{metrics[key] * FACTORS.get(column, 1):.4g}" for column, key in keys.items()}
 
 
 def whose(manifest) -> str:
@@ -57,21 +78,25 @@ def whose(manifest) -> str:
     return f"NOT COMPARABLE: other data, {counts['train']} + {counts['val']} objects of {len(manifest.classes)} classes"
 
 
-def table(metrics: Mapping[str, float | None], *, name: str, manifest) -> str:
-    """The run's row above the published ones, as text."""
-    first = own_row(metrics, name, whose(manifest))
-    body = [first, *rows(translated=len(manifest.latent_names) > 7)]
+def table(metrics: Mapping[str, float | None], *, name: str, manifest, supervision: str) -> str:
+    """The run's rows above the published ones, as text."""
+    own = own_rows(metrics, name=name, setting=whose(manifest), supervision=supervision)
+    body = [*own, *rows(translated=len(manifest.latent_names) > 7)]
     cells = [list(COLUMNS.values()), *([row.get(column) or "-" for column in COLUMNS] for row in body)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     rule = "-" * max(map(len, lines))
-    return "\n".join(["Published on 3DIEBench, beside this run:", lines[0], rule, lines[1], rule, *lines[2:], NOTE])
+    last = 1 + len(own)
+    lines = ["Published on 3DIEBench, beside this run:", lines[0], rule, *lines[1:last], rule, *lines[last:], NOTE]
+    if not any(key.startswith("compat_sie/") for key in metrics):
+        lines.append(f"This run has not been asked them: {ASK}")
+    return "\n".join(lines)
 
 
-def write(out: Path, *, name: str, manifest) -> Path:
+def write(out: Path, *, name: str, manifest, supervision: str) -> Path:
     """Print the table of all that `out`/metrics.json holds and write it to `out`/published.txt."""
     metrics = json.loads((Path(out) / "metrics.json").read_text(encoding="utf-8"))
-    text = table(metrics, name=name, manifest=manifest)
+    text = table(metrics, name=name, manifest=manifest, supervision=supervision)
     print(f"\n{text}\n")
     write_text(Path(out) / "published.txt", text + "\n")
     return Path(out) / "published.txt"
