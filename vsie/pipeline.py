@@ -315,7 +315,7 @@ def evaluate(
     Returns:
         The flat metrics.
     """
-    from vsie.report import published, write_report
+    from vsie.report import published, tables, write_report
 
     suite.check_protocols(protocols, compat)
     model = features.load(run, device=device)
@@ -385,7 +385,7 @@ def evaluate(
         erasers.save_with(place, dataclasses.replace(eraser, encoder=weights_digest(model)))
     axis_of = torch.eye(4)[None] if deltas is None else deltas
     if method.direct_supervision:
-        result.notes.append("direct supervision: poses or labels were targets of this method; compare it with its like only")
+        result.notes.append(tables.DIRECT)
     write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
     if config.data.layout == "3diebench":
         published.write(

@@ -123,6 +123,11 @@ def test_the_whole_report(tmp_path, capsys, motion):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["odd"] is None and metrics["steering/mrr"] == result.metrics["steering/mrr"]
     assert "steering/mrr/low" in metrics
+    told = "direct supervision: poses or labels were targets"
+    assert all(told not in (tmp_path / name).read_text() for name in ("table.txt", "table.md"))
+    method.direct_supervision = True
+    write_report(tmp_path, tmp_path, result, test, clips, ["a", "b", "c", "d"], method, deltas)
+    assert all(told in (tmp_path / name).read_text() for name in ("table.txt", "table.md"))
     for file in files:
         if file.suffix == ".png":
             drawn(file)

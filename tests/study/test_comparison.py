@@ -137,10 +137,15 @@ def test_who_was_judged_on_other_clips_has_no_strip(runs, tmp_path, monkeypatch)
     monkeypatch.setattr(comparison, "opened", opened)
     columns = {name: [comparison.read(runs / name)] for name in ("sie-0", "sie-1", "vicreg-0")}
     picture, said = comparison.draw_strips(columns, tmp_path / "steering.png")
-    assert picture.is_file() and said == [
-        "No strip for sie-1: it was judged on other clips.",
-        "No strip for vicreg-0: it has no predictor, and its latent no equivariant part.",
-    ]
+    assert picture.is_file() and said == ["No strip for sie-1: it was judged on other clips."]
+
+
+def test_every_method_has_a_strip(runs, tmp_path, monkeypatch):
+    """One that does not split its latent and has no predictor is steered with the identity, all of it."""
+    drawn = {}
+    monkeypatch.setattr(comparison.beside, "strips", lambda first, truth, found, wrong, *_: drawn.update(wrong) or tmp_path)
+    comparison.draw_strips({name: [comparison.read(runs / name)] for name in ("sie-0", "vicreg-0")}, tmp_path / "steering.png")
+    assert list(drawn) == ["sie-0" + comparison.MARK, "vicreg-0"]
 
 
 def test_what_is_missing_is_named(runs, tmp_path):

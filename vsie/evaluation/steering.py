@@ -34,14 +34,20 @@ CHUNK = 4096  # queries and candidates of PRE at once: 64 MiB of similarities
 
 
 class Identity:
-    """The predictor that ignores the delta: what a method without a predictor steers with, and a floor for all."""
+    """The predictor that ignores the delta: what a method without a predictor steers with, and a floor for all.
 
-    def __init__(self, *, similarity: str = "cosine", frame: str = "body"):
-        self.similarity, self.frame = similarity, frame
+    Args:
+        similarity: See `vsie.evaluation.inputs.Steering`.
+        frame: The same.
+        part: The same: ``all`` for latents that are not split.
+    """
 
-    def embed(self, equivariant: Tensor) -> Tensor:
+    def __init__(self, *, similarity: str = "cosine", frame: str = "body", part: str = "equi"):
+        self.similarity, self.frame, self.part = similarity, frame, part
+
+    def embed(self, latents: Tensor) -> Tensor:
         """The latents themselves."""
-        return equivariant
+        return latents
 
     def expand(self, embedded: Tensor) -> Tensor:
         """One product, (..., 1, e)."""

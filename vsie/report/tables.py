@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+DIRECT = "direct supervision: poses or labels were targets of this method; compare it with its like only"
 PARTS = ("inv", "equi", "all")
 BESIDE = ("floor", "identity", "random_init")
 COLUMNS = ("measure", "inv", "equi", "all", "floor", "random init")

@@ -52,8 +52,9 @@ def write_report(
         paired.save(out / "samples.npz", result.samples, clips=paired.fingerprint(test))
     table, known = tables.terminal(metrics), _known(metrics, measures.terminal)
     table += f"\n\n{known}" if known else ""
-    write_text(out / "table.txt", table + "\n")
-    write_text(out / "table.md", tables.markdown(metrics) + "\n")
+    direct = f"\n\n{tables.DIRECT}" if getattr(method, "direct_supervision", False) else ""
+    write_text(out / "table.txt", table + direct + "\n")
+    write_text(out / "table.md", tables.markdown(metrics) + direct + "\n")
     written = [out / "metrics.json", out / "table.txt", out / "table.md"]
     if known:
         write_text(out / "measures.md", _known(metrics, measures.markdown) + "\n")
