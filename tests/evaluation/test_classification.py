@@ -44,6 +44,24 @@ def test_class_is_in_the_invariant_part_and_not_in_the_rest():
     assert inv.values["top5"].mean() == 1
 
 
+def test_where_objects_are_many_the_probes_still_see_all_of_them(monkeypatch):
+    """3DIEBench has 41,920 train objects: the linear probe sees four frames of each, and neighbours are looked for in one."""
+    monkeypatch.setattr(classification, "TRAIN_FRAMES", 40)
+    seen = {}
+
+    def noting(name):
+        whole = getattr(classification, name)
+        return lambda x, *rest, **options: seen.setdefault(name, x) is None or whole(x, *rest, **options)
+
+    for name in ("linear_probe", "nearest_neighbours"):
+        monkeypatch.setattr(classification, name, noting(name))
+    train, test = (features(objects=60, clips=1, frames=6, seed=s, first_object=99 * s) for s in (1, 2))
+    assert classification.classify(train, test, "inv").values["top1"].mean() > 0.95
+    assert len(seen["linear_probe"]) == 4 * 60 and len(seen["nearest_neighbours"]) == 60
+    rows = torch.from_numpy(train.part("inv", "image"))
+    assert all((row == clip).all(-1).any() for row, clip in zip(seen["nearest_neighbours"], rows, strict=True))
+
+
 def test_floors_are_the_commonest_class():
     train, test = features(objects=20, seed=1), features(objects=20, seed=2)
     train = dataclasses.replace(train, labels=np.where(train.labels == 0, 1, train.labels))

@@ -17,7 +17,8 @@ from vsie.feature_set import CHUNK, Features, flat
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
-TRAIN_FRAMES = 16_000  # the probe sees at most so many frames, evenly spread over the objects: the budget is 2 cores
+TRAIN_FRAMES = 16_000  # that the probes see, evenly spread over the objects: the budget is 2 cores; where objects are many,
+LEAST_FRAMES = 4  # so many of each (nearest neighbours one)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def fit_linear(
         start: Weights to start from.
         steps: Limit on L-BFGS iterations.
     """
-    weights = torch.zeros(features.shape[1] + 1, classes) if start is None else start.clone()
+    weights = features.new_zeros(features.shape[1] + 1, classes) if start is None else start.clone()
     weights.requires_grad_(True)
     optimiser = torch.optim.LBFGS(
         [weights], max_iter=steps, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-8, line_search_fn="strong_wolfe"
@@ -70,12 +71,13 @@ def linear_probe(train: Tensor, labels: Tensor, objects: np.ndarray, test: Tenso
     A fifth of the train objects judges the penalties, strongest first and each started from the last; the winner is
     refitted on all, from where it stood (the minimum is one, wherever the search for it begins).
     """
+    labels = labels.to(train.device)
     mean, std = train.mean(0), train.std(0)
     std = torch.where(std > 1e-5 * mean.abs(), std, torch.ones_like(std))  # a constant dimension stays 0
     train = (train - mean) / std
     names = np.unique(objects)
     judges = np.random.default_rng(seed).permutation(names)[: max(1, len(names) // 5)]
-    held = torch.from_numpy(np.isin(objects, judges))
+    held = torch.from_numpy(np.isin(objects, judges)).to(train.device)
     best, penalty, start = -1.0, PENALTIES[1], None
     if len(names) >= 5:
         weights, fit = None, train[~held][::2]  # every second frame is enough to choose by
@@ -85,7 +87,7 @@ def linear_probe(train: Tensor, labels: Tensor, objects: np.ndarray, test: Tenso
             if accuracy > best:
                 best, penalty, start = accuracy, candidate, weights
     weights = fit_linear(train, labels, classes=classes, penalty=penalty, start=start)
-    return torch.cat([_logits((rows - mean) / std, weights) for rows in test.split(CHUNK)])
+    return torch.cat([_logits((rows.to(mean) - mean) / std, weights).cpu() for rows in test.split(CHUNK)])
 
 
 def nearest_neighbours(
@@ -100,12 +102,13 @@ def nearest_neighbours(
     mean = train.mean(0)
     bank = torch.nn.functional.normalize(train - mean, dim=1)
     rows = torch.arange(len(test)) if rows is None else rows
-    votes = torch.zeros(len(rows), classes)
+    labels = labels.to(train.device)
+    votes = train.new_zeros(len(rows), classes)
     for start in range(0, len(rows), chunk):
-        query = torch.nn.functional.normalize(test[rows[start : start + chunk]] - mean, dim=1)
+        query = torch.nn.functional.normalize(test[rows[start : start + chunk]].to(mean) - mean, dim=1)
         near, index = (query @ bank.mT).topk(min(neighbours, len(bank)), dim=1)
         votes[start : start + chunk].scatter_add_(1, labels[index], torch.exp((near - 1) / TEMPERATURE))
-    return votes
+    return votes.cpu()
 
 
 def thin(features: Features, count: int, *, least: int = 1) -> np.ndarray:
@@ -132,10 +135,19 @@ def labelled(features: Features) -> np.ndarray:
     return features.labels >= 0
 
 
-def classify(train: Features, test: Features, part: str, *, seed: int = 0) -> Correct:
+def _train_frames(train: Features, part: str, count: int, device: torch.device | str) -> tuple[Tensor, Tensor, np.ndarray]:
+    """About `count` labelled single frames, as many of each object: features (n, d) on `device`, labels (n,), objects (n,)."""
+    chosen = thin(train, count)
+    chosen = chosen[labelled(train)[chosen // train.frames]]
+    clips = chosen // train.frames
+    return flat(train, part, "image")[chosen].to(device), torch.from_numpy(train.labels[clips]), train.objects[clips]
+
+
+def classify(train: Features, test: Features, part: str, *, seed: int = 0, device: torch.device | str = "cpu") -> Correct:
     """Top-1, Top-5 and kNN on single frames (`image`), clip Top-1 on the mean over a clip's steps (`clip`).
 
-    Clips without a label are left out. At most `TRAIN_FRAMES` train frames are used, evenly over the objects.
+    Clips without a label are left out. About `TRAIN_FRAMES` train frames are used, evenly over the objects, and at least
+    `LEAST_FRAMES` of each. The probes are fitted on `device`.
 
     Raises:
         ValueError: When train or test has no labelled clip.
@@ -144,10 +156,8 @@ def classify(train: Features, test: Features, part: str, *, seed: int = 0) -> Co
         if not labelled(features).any():
             raise ValueError(f"no clip of the {name} features has a label; classification cannot be measured")
     classes = int(max(train.labels.max(), test.labels.max())) + 1
-    chosen = thin(train, TRAIN_FRAMES)
-    chosen = chosen[labelled(train)[chosen // train.frames]]
-    x, y = flat(train, part, "image")[chosen], torch.from_numpy(train.labels[chosen // train.frames])
-    objects = train.objects[chosen // train.frames]
+    number = len(np.unique(train.objects))
+    x, y, objects = _train_frames(train, part, max(TRAIN_FRAMES, LEAST_FRAMES * number), device)
     keep = np.repeat(labelled(test), test.frames)
     test_x = flat(test, part, "image")
     test_x = test_x if keep.all() else test_x[keep]
@@ -157,11 +167,12 @@ def classify(train: Features, test: Features, part: str, *, seed: int = 0) -> Co
     logits = linear_probe(x, y, objects, test_x, classes=classes, seed=seed)
     some = np.sort(np.concatenate(test.views(32)))
     some = some[keep[some]]
-    votes = nearest_neighbours(x, y, flat(test, part, "image"), classes=classes, rows=torch.from_numpy(some))
+    bank, bank_y, _ = _train_frames(train, part, max(TRAIN_FRAMES, number), device)
+    votes = nearest_neighbours(bank, bank_y, flat(test, part, "image"), classes=classes, rows=torch.from_numpy(some))
     some_y = torch.from_numpy(test.labels[some // test.frames])
 
     rows, test_rows = labelled(train), labelled(test)
-    clip_x, clip_test = _clip_means(train, part)[rows], _clip_means(test, part)[test_rows]
+    clip_x, clip_test = _clip_means(train, part)[rows].to(device), _clip_means(test, part)[test_rows]
     clip_y, clip_test_y = torch.from_numpy(train.labels[rows]), torch.from_numpy(test.labels[test_rows])
     clip_logits = linear_probe(clip_x, clip_y, train.objects[rows], clip_test, classes=classes, seed=seed)
     return Correct(

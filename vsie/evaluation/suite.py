@@ -284,10 +284,10 @@ def _classification(task: _Task) -> None:
             return
     floors = classification.floors(task.train, task.test)
     for part in task.test.parts():
-        correct = classification.classify(task.train, task.test, part, seed=task.seed)
+        correct = classification.classify(task.train, task.test, part, seed=task.seed, device=task.device)
         random = None
         if task.random_init is not None:
-            random = classification.classify(*task.random_init, part, seed=task.seed)
+            random = classification.classify(*task.random_init, part, seed=task.seed, device=task.device)
         for name, values in correct.values.items():
             interval = bootstrap.mean_interval(values, correct.objects[name], seed=task.seed)
             beside = {} if random is None else {"random_init": random.values[name].mean()}
