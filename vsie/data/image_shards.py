@@ -35,7 +35,6 @@ from pathlib import Path
 import numpy as np
 
 from vsie.data import geodesic_path, three_die_bench
-from vsie.data.decode import VideoError
 from vsie.data.frame_cache import MARGIN
 from vsie.data.manifest import Manifest
 from vsie.data.sources import Clip, resize
@@ -109,9 +108,13 @@ class ImageShards:
                 os.close(file)
 
     def encoded(self, row: int, frame: int) -> bytes:
-        """The file of a view, `frame` counted along the object's path."""
+        """The file of a view, `frame` counted along the object's path; a ValueError where it is not what was written."""
         place = int(self.start[row]) + frame
-        return os.pread(self._file(row // self._per_shard), int(self.size[place]), int(self.offset[place]))
+        found = os.pread(self._file(row // self._per_shard), int(self.size[place]), int(self.offset[place]))
+        if zlib.crc32(found) != self.check[place]:
+            where = f"{self._shard(row // self._per_shard)}: view {self.number[place]} of object {row}"
+            raise ValueError(f"{where} has changed since it was written; delete {self.folder} to build it again")
+        return found
 
     def length(self, row: int) -> int:
         """Views of a row."""
@@ -124,11 +127,7 @@ class ImageShards:
         def read(frames: np.ndarray) -> np.ndarray:
             pictures = np.empty((len(frames), self.side, self.side, 3), dtype=np.uint8)
             for place, frame in enumerate(frames):
-                try:
-                    pictures[place] = decode_image(self.encoded(row, int(frame)), "a view", swap_rb=self.swap_rb)
-                except (VideoError, ValueError):
-                    where = f"{self._shard(row // self._per_shard)}, object {row}, view {self.number[begin + frame]}"
-                    raise VideoError(f"{where}: not an image of {self.side} px that can be read whole") from None
+                pictures[place] = decode_image(self.encoded(row, int(frame)), "a view", swap_rb=self.swap_rb)
             return pictures
 
         return Clip(
@@ -150,10 +149,7 @@ class ImageShards:
 
         for row in tqdm(range(len(self.start) - 1), desc="verify shards", unit="object"):
             for frame in range(int(self.start[row + 1] - self.start[row])):
-                place = int(self.start[row]) + frame
-                if zlib.crc32(self.encoded(row, frame)) != self.check[place]:
-                    where = f"{self._shard(row // self._per_shard)}: view {self.number[place]} of object {row}"
-                    raise ValueError(f"{where} has changed since it was written; delete {self.folder} to build it again")
+                self.encoded(row, frame)
         return int(self.start[-1])
 
     @classmethod
