@@ -64,6 +64,15 @@ def test_the_recipes_on_3diebench_are_those_published(name, views, images_a_step
         assert (config.conditioning.encoding, config.conditioning.centred) == ("quaternion_raw", False)
 
 
+def test_a_method_may_bring_its_own_learning_rate():
+    def rate(*overrides):
+        return compose("train", list(overrides)).trainer.learning_rate
+
+    assert rate() == rate("method=byol") == 3e-3 and rate("method=seq_jepa") == 1e-3
+    assert rate("method=seq_jepa", "trainer.learning_rate=5e-4") == 5e-4
+    assert rate("experiment=3diebench_128", "method=seq_jepa") == rate("experiment=3diebench_128") == 1e-3
+
+
 def test_colours_are_changed_for_vsie_alone_unless_it_is_said():
     """A method brings its own augmentation; what the data has of its own stays below it."""
 

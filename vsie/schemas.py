@@ -178,7 +178,7 @@ class TrainerConfig:
     batch: int = 64
     accumulate: int = 1
     optimiser: str = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     schedule: str = "cosine"
     warmup: float = 0.05
     weight_decay: float = 1e-4
