@@ -15,6 +15,7 @@ BATCH, VIEWS, TEMPERATURE = 4, 3, 0.1
 @pytest.mark.parametrize("ready", [1.0, 0.0], ids=["motion is learned", "nothing is learned yet"])
 def test_vsie_is_its_formulas(ready):
     method = build("vsie")
+    method.requires_grad_(False)
     latents, poses = torch.randn(BATCH, VIEWS, 32), random_poses(BATCH, VIEWS)
     if ready:  # views that are where the predictor expects them
         method.equivariant_projector = torch.nn.Identity()
