@@ -183,6 +183,21 @@ def test_the_protocols_that_reproduce_published_figures_come_first_and_are_named
     ]  # fmt: skip
 
 
+def test_a_run_is_asked_as_released_beside_what_is_sound(folder, tmp_path):
+    options = ["method=sie", "data.windows=2", "data.frames=1", "protocol=[classification,mrr,tracking]", "compat=sie"]
+    told = [*TINY[:-2], *options, f"data.root={folder}", f"out={tmp_path}/run", "threads=1"]
+    run = pipeline.train(compose("train", told))
+    metrics = json.loads((run / "metrics.json").read_text())
+    for key in ("classification/top1/all", "mrr/mrr"):
+        assert 0 <= metrics[key] <= 1 and 0 <= metrics[f"compat_sie/{key}"] <= 1
+    lines = (run / "published.txt").read_text().splitlines()
+    assert [line.rpartition("  ")[2] for line in lines[3:7:2]] == [
+        "run: compat_sie/classification, compat_sie/mrr", "run: classification, mrr"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="compat is 'vsie', expected null or one of sie"):
+        pipeline.train(compose("train", [*told, "compat=vsie"]))
+
+
 def test_what_a_method_is_told_stands_in_its_row():
     said = {"vicreg": "none", "trajectory": "none", "sie": "conditions on the delta", "equicaps": "conditions on the delta",
             "seq_jepa": "conditions on the delta", "augself": "regresses the pose", "supervised": "supervised"}  # fmt: skip
