@@ -17,8 +17,8 @@ from vsie.feature_set import CHUNK, Features, flat
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
-TRAIN_FRAMES = 16_000  # that the probes see, evenly spread over the objects: the budget is 2 cores; where objects are many,
-LEAST_FRAMES = 4  # so many of each (nearest neighbours one)
+TRAIN_FRAMES = 16_000  # that the probes see, evenly spread over the objects: the budget is 2 cores
+LEAST_FRAMES = 4  # of each object that the linear probe sees, however many objects there are; a neighbour may be one of each
 
 
 @dataclass(frozen=True)
