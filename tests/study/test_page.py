@@ -224,6 +224,19 @@ def test_a_row_whose_seeds_were_judged_on_different_clips_is_not_pooled(tmp_path
         assert not found[row]["plane"] and not found[row]["against_erasers"] and not found[row]["better_by"]
 
 
+def test_rows_are_drawn_beside_each_other_with_their_learning(tmp_path):
+    done = [judged(tmp_path, row, 0) for row in ("stills", "clips")]
+    for number, (_, _, folder) in enumerate(done):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics |= {"pose/geodesic_median_deg/equi": 20.0 + number, "classification/top1/all": 0.5}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "log.csv").write_text("step,images,online/pose_deg/equi,online/top1/all\n1,10,60,.2\n2,20,40,.4\n")
+    write(done, GRID, tmp_path)
+    text = (tmp_path / "page.md").read_text()
+    for name in ("tradeoff.png", "learning.png"):
+        assert f"]({name})" in text and min(Image.open(tmp_path / name).size) > 300
+
+
 def test_the_page_stands_alone_and_its_pictures_show_something(page):
     text = page[1].read_text()
     assert "A &lt;test&gt; of it" in text and "<test>" not in text

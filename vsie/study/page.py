@@ -267,6 +267,17 @@ def on_motion(rows: Rows, grid: GridConfig, out: Path) -> tuple[list[Block], lis
     return blocks, [f"(c) {line}" for line in keeps or said if "pose" in line or "tracking" in line]
 
 
+def on_methods(rows: Rows, out: Path) -> list[Block]:
+    """All rows in two pictures: Top-1 against pose error, and how they came there where the runs have kept their logs."""
+    columns = {name: [judged.run for judged in runs] for name, runs in rows.items()}
+    drawn = {
+        "Top-1 against the pose error of a probe (equi, or all where the latent is not split). Small: a seed.":
+            comparison.draw_trade_off(columns, out / "tradeoff.png"),
+        "Online probes on training objects against images seen.": comparison.draw_learning(columns, out / "learning.png"),
+    }  # fmt: skip
+    return [Picture(file, words) for words, file in drawn.items() if file]
+
+
 def runs_table(rows: Rows) -> Table:
     """What was run."""
     lines = []
@@ -354,7 +365,7 @@ def write(done: Sequence[tuple[str, int, Path]], grid: GridConfig, out: Path, *,
     asked += [on_motion(rows, grid, out)] if grid.motion else []
     for more, lines in asked:
         blocks, said = blocks + more, said + lines
-    blocks.append(Heading("All rows"))
+    blocks += [Heading("All rows"), *on_methods(rows, out)]
     if reference and not grid.video and found:
         blocks.append(difference_table(found, [name for name in rows if name != reference], reference, titled(rows)))
     for group, words in GROUPS.items():
