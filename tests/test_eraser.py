@@ -122,7 +122,7 @@ def test_what_is_fitted_on_other_data_does_not_replace_the_erasers_of_the_run(cl
     config = to_plain(compose("train", ["experiment=debug", "data.frames=1", "encoder.mixing=0", f"data.root={clips}"]))
     run, judged = tmp_path / "run", tmp_path / "judged"
     checkpoint.save(run, build_method(config), config, {})
-    monkeypatch.setattr(pipeline, "feature_set", lambda run, method, splits, *_: [None for _ in splits])
+    monkeypatch.setattr(pipeline, "feature_set", lambda run, method, splits, *_, **__: [None for _ in splits])
     monkeypatch.setattr(report, "write_report", lambda *_, **__: None)
 
     def evaluate(mean: float, **options):
