@@ -530,6 +530,11 @@ def test_features_of_a_run_beside_are_linked_with_an_own_split(debug, tmp_path, 
     shutil.rmtree(tmp_path / "one")
     (kept,) = feature_cache.feature_set(tmp_path / "two", Whole(model.encoder), splits, *options)
     assert np.array_equal(kept.image, whole.image) and list(kept.paths) == list(whole.paths)
+    monkeypatch.undo()
+    (removed,) = (tmp_path / "two").rglob("image.npy")
+    removed.unlink()  # a folder that another process is removing: nothing is taken from it
+    (again,) = feature_cache.feature_set(tmp_path / "three", Whole(model.encoder), splits, *options)
+    assert np.array_equal(again.image, whole.image)
 
 
 def test_steps_of_several_frames_are_seen_in_blocks():

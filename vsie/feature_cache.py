@@ -59,10 +59,9 @@ def feature_set(
             options = dict(frames=window[0], widest=window[1], **said)
             with atomic_path(folder) as temporary:
                 temporary.mkdir(parents=True)
-                twins = (other for other in sorted(run.parent.glob(f"*/features/{folder.name}")) if (other / ABOUT).is_file())
-                if twin := next(twins, None):
-                    linked = linked_features(twin, temporary)
-                    made = dataclasses.replace(linked, invariant_dim=features.invariant_width(method))
+                twins = (linked_features(other, temporary) for other in sorted(run.parent.glob(f"*/features/{folder.name}")))
+                if (twin := next(filter(None, twins), None)) is not None:
+                    made = dataclasses.replace(twin, invariant_dim=features.invariant_width(method))
                 elif drawn is not None:
                     made = features.drawn_features(method, dataset, *drawn, **said)
                 elif seen is not None and method.encoder.apart:

@@ -220,12 +220,17 @@ def write_features(folder: Path, features: Features) -> None:
     (folder / ABOUT).write_text(json.dumps({"columns": sorted(kept), **about}), encoding="utf-8")
 
 
-def linked_features(folder: Path, target: Path) -> Features:
-    """`Features` of a folder, whose columns are hard links in `target` too where its disk is the same."""
-    for file in folder.glob("*.npy"):
+def linked_features(folder: Path, target: Path) -> Features | None:
+    """`Features` of a folder, whose columns are hard links in `target` too where its disk is the same; None when it is not there,
+    or is being removed."""
+    try:
+        found = load_features(folder)
+    except FileNotFoundError:
+        return None
+    for file in folder.glob("*.npy") if found is not None else ():
         with contextlib.suppress(OSError):
             os.link(file.resolve(), target / file.name)
-    return load_features(folder)
+    return found
 
 
 def load_features(folder: Path) -> Features | None:

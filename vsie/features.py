@@ -146,12 +146,8 @@ class Backbone(Encoder):
         """Whether something of ours comes after the backbone, so that its features are not the latents themselves."""
         return not isinstance(getattr(encoder, "head", nn.Identity()), nn.Identity) or len(getattr(encoder, "mixing", ())) > 0
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) -> features (B, T / stride, features)."""
-        return self.raw(clip)
-
     def raw(self, clip: Tensor) -> Tensor:
-        """The same: nothing comes after it."""
+        """Clips (B, 3, T, H, W) -> features (B, T / stride, features); nothing comes after it."""
         return self.whole.raw(clip)
 
 
