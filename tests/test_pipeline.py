@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -535,6 +536,33 @@ def test_features_of_a_run_beside_are_linked_with_an_own_split(debug, tmp_path, 
     removed.unlink()  # a folder that another process is removing: nothing is taken from it
     (again,) = feature_cache.feature_set(tmp_path / "three", Whole(model.encoder), splits, *options)
     assert np.array_equal(again.image, whole.image)
+
+
+def test_what_a_random_encoder_knows_is_measured_once_for_all_runs_in_a_folder(debug, tmp_path):
+    from vsie import feature_cache
+    from vsie.data import ClipsDataset, load
+
+    (clips,) = (debug[0] / "cache" / "rendered").iterdir()
+    splits = {name: ClipsDataset(load(clips), split) for name, split in (("train", "train"), ("test", "val"))}
+    model, options = vsie.load(debug[0] / "run"), ((1, 1), "32-true", "random-init")
+    train, test = feature_cache.feature_set(tmp_path / "one", model.method, splits, *options)
+    asked = []
+
+    def measure():
+        asked.append(len(asked))
+        return {"top1": 0.1 + len(asked), "none": float("nan")}
+
+    first = feature_cache.Measured(tmp_path / "one", train, test)
+    assert first("class/all", measure)["top1"] == 1.1 == first("class/all", measure)["top1"] and asked == [0]
+    same = feature_cache.feature_set(tmp_path / "two", Whole(model.encoder), splits, *options)
+    beside = feature_cache.Measured(tmp_path / "two", *same)
+    assert beside("class/all", measure)["top1"] == 1.1 and math.isnan(beside("class/all", measure)["none"]) and asked == [0]
+    assert beside("class/inv", measure)["top1"] == 2.1  # another question
+    shutil.rmtree(tmp_path / "one")
+    assert feature_cache.Measured(tmp_path / "two", *same)("class/all", measure)["top1"] == 1.1  # kept with each run
+    few = {"train": splits["test"], "test": splits["test"]}
+    other = feature_cache.feature_set(tmp_path / "three", model.method, few, *options)
+    assert feature_cache.Measured(tmp_path / "three", *other)("class/all", measure)["top1"] == 3.1  # other clips to fit on
 
 
 def test_steps_of_several_frames_are_seen_in_blocks():

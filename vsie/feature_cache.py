@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ import numpy as np
 from vsie import features
 from vsie.data import frame_cache, image_shards
 from vsie.data.clips import ClipsDataset
-from vsie.feature_set import ABOUT, Features, linked_features, load_features, write_features
-from vsie.files import atomic_path, remove_partial
+from vsie.feature_set import ABOUT, Features, folder_of, linked_features, load_features, write_features
+from vsie.files import atomic_path, remove_partial, write_text
 from vsie.methods.base import Method
 
 
@@ -75,3 +77,29 @@ def feature_set(
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
         found.append(load_features(folder))
     return tuple(found)
+
+
+class Measured:
+    """What was measured of features, remembered beside them (``measured.json``) for all runs in one folder that have the same:
+    those of one seed begin with the same random encoder, and what it knows is measured once.
+
+    Args:
+        run: The run's folder.
+        train: Its features that probes are fitted on, as `feature_set` gives them.
+        test: Those that are judged.
+    """
+
+    def __init__(self, run: Path, train: Features, test: Features) -> None:
+        self.fitted, folder = folder_of(train).name, folder_of(test)
+        self.file, self.known = folder / "measured.json", {}
+        for file in (*sorted(run.parent.glob(f"*/features/{folder.name}/measured.json")), self.file):
+            with contextlib.suppress(FileNotFoundError):  # it is just being removed
+                self.known |= json.loads(file.read_text(encoding="utf-8"))
+
+    def __call__(self, key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """What is known under `key`, measured where nothing is."""
+        key = f"{self.fitted}: {key}"
+        if key not in self.known:
+            self.known[key] = measure()
+        write_text(self.file, json.dumps(self.known, indent=1, sort_keys=True))
+        return self.known[key]

@@ -242,3 +242,8 @@ def load_features(folder: Path) -> Features | None:
     columns.setdefault("clip", columns["image"])
     about["latent_names"] = tuple(about["latent_names"])
     return Features(**columns, **about)
+
+
+def folder_of(features: Features) -> Path:
+    """Where features lie that were read by `load_features`."""
+    return Path(features.image.filename).parent

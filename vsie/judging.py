@@ -159,7 +159,10 @@ def _judged(
     """Evaluate, keep the erasers, report."""
     from vsie.report import write_report
 
-    result = suite.evaluate(*found, random_init=untrained, live=live, protocols=protocols, seed=seed, device=device)
+    result = suite.evaluate(
+        *found, random_init=untrained, remembered=None if untrained is None else feature_cache.Measured(out, *untrained),
+        live=live, protocols=protocols, seed=seed, device=device,
+    )  # fmt: skip
     for eraser in result.erasers.values():
         erasers.save_with(out, eraser)
     result.notes[:0] = notes

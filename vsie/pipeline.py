@@ -34,7 +34,7 @@ from vsie.encoders.base import step_times
 from vsie.evaluation import released, suite
 from vsie.evaluation.inputs import Live
 from vsie.extraction import weights_digest
-from vsie.feature_cache import feature_set
+from vsie.feature_cache import Measured, feature_set
 from vsie.files import write_text
 from vsie.methods.base import Method
 from vsie.model import build_method
@@ -371,7 +371,7 @@ def evaluate(
     result = suite.evaluate(
         *trained, steering=method if method.steers else None, training_deltas=deltas, random_init=untrained, raw=raw, live=live,
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
-        summary=method.summarise,
+        summary=method.summarise, remembered=None if untrained is None else Measured(run, *untrained),
     )  # fmt: skip
     result.notes += cut
     if motion is not None:

@@ -55,6 +55,30 @@ def test_every_key_of_the_issue_is_there_with_its_floor(result):
     assert all(isinstance(value, float) for value in result.metrics.values())
 
 
+def test_a_random_encoder_that_is_remembered_is_not_measured_again(result, monkeypatch):
+    train, test = pair()
+    random, known = (shuffled(train), shuffled(test)), {}
+
+    def remembered(key, measure):
+        if key not in known:
+            known[key] = measure()
+        return known[key]
+
+    options = dict(
+        steering=BlockSteering(), training_deltas=all_deltas(train), random_init=random, remembered=remembered, progress=False,
+        protocols=["classification", "pose", "tracking", "rotation", "ladder"], probe_steps=60,
+    )  # fmt: skip
+    before = suite.evaluate(train, test, **options)
+    assert {key.split("/")[0].split("@")[0] for key in known} == {"classification", "pose", "tracking", "rotation", "ladder"}
+    assert all(f"seed 0, 60 steps, body frame, measures {suite.VERSION}" in key for key in known)
+    for key in (k for k in result.metrics if k.endswith("/random_init")):
+        assert before.metrics[key] == result.metrics[key], key
+    after = suite.evaluate(train, test, **options | {"random_init": (train, test)})  # whoever asks these hears of the truth
+    assert after.metrics.keys() == before.metrics.keys()
+    for key, value in before.metrics.items():
+        assert after.metrics[key] == value or math.isnan(value), key
+
+
 def test_it_says_what_is_known_to_be_true(result):
     metrics = result.metrics
     assert metrics["classification/top1/inv"] > 0.9 > 0.6 > metrics["classification/top1/equi"]

@@ -442,12 +442,14 @@ def _of_part(task, part: str, mixed: list[tuple[Tensor, Tensor, Tensor]]) -> Non
     for pairs in of_task(task):
         sets = tuple(tuple(z[i] for i in index) for z, index in ((x, pairs.train), (u, pairs.test)))
         found = ladder(*sets, pairs.objects, name=f"part {part}", seed=task.seed)
-        beside = {}
-        if task.random_init is not None:
+
+        def of_random(pairs: Pairs = pairs) -> dict[str, float]:
             a, b = (flat(features, part, "clip") for features in task.random_init)
             sets = tuple(tuple(z[i] for i in index) for z, index in ((a, pairs.train), (b, pairs.test)))
             maps = fit(Moments.of(*sets[0]), name=f"part {part} of random_init")
-            beside = {key: float(value) for key, value in rungs(object_sums(maps, *sets[1], pairs.objects).sum(0)).items()}
+            return rungs(object_sums(maps, *sets[1], pairs.objects).sum(0))
+
+        beside = task.untrained(f"ladder@{pairs.name}", part, of_random)
         for rung in RUNGS:
             extra = {"null": found.nulls[rung]} | ({"random_init": beside[rung]} if beside else {})
             result.add(f"ladder/{rung}@{pairs.name}/{part}", found.scores[rung], found.intervals[rung], **extra)

@@ -27,7 +27,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,6 +86,9 @@ class Result:
             self.intervals[f"{key}/low"], self.intervals[f"{key}/high"] = interval
 
 
+Remembered = Callable[[str, Callable[[], dict[str, float]]], dict[str, float]]
+
+
 @dataclass
 class _Task:
     """What the protocols share, so that no probe is trained twice."""
@@ -109,6 +112,7 @@ class _Task:
     raw: tuple[Features, Features] | None = None
     live: Live | None = None
     summary: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    remembered: Remembered | None = None
 
     def targets(self) -> tuple[pose.Targets, pose.Targets]:
         """Of the train and the test frames."""
@@ -136,6 +140,19 @@ class _Task:
                 flat(features, part, "clip"), self.targets()[0], self.groups(), steps=self.probe_steps, seed=self.seed
             )
         return self.probes[part, initial]
+
+    def untrained(self, name: str, part: str, measure: Callable[[], Mapping[str, float]]) -> dict[str, float]:
+        """What the random encoder's `part` gives for what `name` says, by `measure` where it is not remembered; {} where there
+        is no random encoder."""
+        if self.random_init is None:
+            return {}
+        split = "" if part == "all" else f" of {self.test.invariant_dim}"
+        key = f"{name}/{part}{split}, seed {self.seed}, {self.probe_steps} steps, {self.frame} frame, measures {VERSION}"
+
+        def measured() -> dict[str, float]:
+            return {name: float(value) for name, value in measure().items()}
+
+        return measured() if self.remembered is None else self.remembered(key, measured)
 
     def invertible(self) -> bool:
         """Whether the predictor can be inverted; prepares the grid and the embedded test frames."""
@@ -192,6 +209,7 @@ def evaluate(
     probe_steps: int | None = None,
     epochs: int = released.EPOCHS,
     summary: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    remembered: Remembered | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Result:
@@ -216,6 +234,8 @@ def evaluate(
             objects are there to train on that more steps change nothing (`STEPS_PER_OBJECT`).
         epochs: Of the released probes; fewer for a quick look only.
         summary: `Method.summarise`, for the protocol ``aggregate``; None for the mean of the invariant part.
+        remembered: Is given a key and what measures it, and returns what was measured of `random_init`, now or before
+            (`feature_cache.Measured`); None: now.
         device: Where the probes of the 3DIEBench line are trained and its retrieval is computed.
         progress: Show a bar.
 
@@ -237,7 +257,7 @@ def evaluate(
     bar = tqdm(total=len(chosen), desc="evaluation", disable=not progress, leave=False)
     task = _Task(
         train, test, steering, deltas, random_init, frame, seed, probe_steps, bar, Result(), device=device,
-        probed=probed, epochs=epochs, raw=raw, live=live, summary=summary,
+        probed=probed, epochs=epochs, raw=raw, live=live, summary=summary, remembered=remembered,
     )  # fmt: skip
     if compat is not None:
         with torch.no_grad(), bar:
@@ -285,12 +305,15 @@ def _classification(task: _Task) -> None:
     floors = classification.floors(task.train, task.test)
     for part in task.test.parts():
         correct = classification.classify(task.train, task.test, part, seed=task.seed, device=task.device)
-        random = None
-        if task.random_init is not None:
-            random = classification.classify(*task.random_init, part, seed=task.seed, device=task.device)
+
+        def of_random(part: str = part) -> dict[str, float]:
+            found = classification.classify(*task.random_init, part, seed=task.seed, device=task.device)
+            return {name: values.mean() for name, values in found.values.items()}
+
+        random = task.untrained("classification", part, of_random)
         for name, values in correct.values.items():
             interval = bootstrap.mean_interval(values, correct.objects[name], seed=task.seed)
-            beside = {} if random is None else {"random_init": random.values[name].mean()}
+            beside = {"random_init": random[name]} if random else {}
             task.result.add(f"classification/{name}/{part}", values.mean(), interval, floor=floors[name], **beside)
             task.result.samples[f"classification/{name}/{part}"] = of_items("mean", values, correct.objects[name])
 
@@ -305,10 +328,12 @@ def _pose(task: _Task) -> None:
     for part in task.test.parts():
         output = task.probe(part).predict(flat(task.test, part, "clip"), source, target)
         scores = pose.score(output, test_targets, source, target, objects)
-        random = {}
-        if task.random_init is not None:
+
+        def of_random(part: str = part) -> dict[str, float]:
             output = task.probe(part, "random").predict(flat(task.random_init[1], part, "clip"), source, target)
-            random = pose.score(output, test_targets, source, target, objects).metrics()
+            return pose.score(output, test_targets, source, target, objects).metrics()
+
+        random = task.untrained("pose", part, of_random)
         intervals = scores.intervals(task.seed)
         for name, value in scores.metrics().items():
             if name == "r2_sie" and not task.test.anchored:  # signs of quaternions are those of poses
@@ -368,11 +393,13 @@ def _tracking(task: _Task) -> None:
     tracks = {"probe": tracking.by_probe(
         task.probe(part), flat(task.test, part, "clip"), clips, total_frames=total, frame=task.frame
     )}  # fmt: skip
-    random = {}
-    if task.random_init is not None:
+
+    def of_random() -> dict[str, float]:
         features = flat(task.random_init[1], part, "clip")
         tracked = tracking.by_probe(task.probe(part, "random"), features, clips, total_frames=total, frame=task.frame)
-        random["probe"] = tracking.score(tracked, clips, task.frame).metrics()
+        return tracking.score(tracked, clips, task.frame).metrics()
+
+    random = {"probe": task.untrained("tracking", part, of_random)}
     if task.invertible():
         tracks["inversion"] = tracking.by_inversion(task.steering, task.embedded, clips, task.grid, total_frames=total)
     floors = tracking.floors(task.train, clips, task.frame, seed=task.seed)
@@ -390,7 +417,7 @@ def _tracking(task: _Task) -> None:
                 beside = {
                     key: floors[kind].get(measure, np.nan) for key, kind in (("floor", "constant"), ("identity", "identity"))
                 }
-            if name in random:
+            if random.get(name):
                 beside["random_init"] = random[name].get(measure, np.nan)
             task.result.add(f"tracking/{name}/{measure}", value, interval, **beside)
             if measure in scores.errors:

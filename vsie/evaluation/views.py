@@ -32,14 +32,12 @@ def _fit_stills(task, features: Features, part: str, targets) -> pose.PairProbe:
     return pose.fit(rows, targets, groups, steps=steps, seed=task.seed)
 
 
-def _stills(task, train_targets, source: torch.Tensor, target: torch.Tensor) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """For each part, of the trained and of the random encoder: what a pair probe on single frames says of test pairs."""
-    sets = {"trained": (task.train, task.test)} | ({} if task.random_init is None else {"random": task.random_init})
-    for part in task.test.parts():
-        for initial, (train, test) in sets.items():
-            task.bar.set_postfix_str(f"pair probe on single frames, {part}, {initial}")
-            probe = _fit_stills(task, train, part, train_targets)
-            yield part, initial, probe.predict(flat(test, part, "image").to(task.device), source, target)
+def _stills(task, part: str, initial: str, train_targets, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """What a pair probe on single frames, of the ``trained`` or the ``random`` encoder, says of test pairs."""
+    train, test = (task.train, task.test) if initial == "trained" else task.random_init
+    task.bar.set_postfix_str(f"pair probe on single frames, {part}, {initial}")
+    probe = _fit_stills(task, train, part, train_targets)
+    return probe.predict(flat(test, part, "image").to(task.device), source, target)
 
 
 def rotation(task) -> None:
@@ -59,12 +57,12 @@ def rotation(task) -> None:
         quaternions = float(rotations.r2_per_dimension(scores.quaternions.sum(0)))
         return {**scores.metrics(), "r2_quaternion": quaternions}
 
-    found: dict[tuple[str, str], pose.PairScores] = {}
-    for part, initial, output in _stills(task, train_targets, source, target):
-        found[part, initial] = pose.score(output, test_targets, source, target, objects)
+    def scored(part: str, initial: str) -> pose.PairScores:
+        return pose.score(_stills(task, part, initial, train_targets, source, target), test_targets, source, target, objects)
+
     for part in task.test.parts():
-        scores = found[part, "trained"]
-        random = measures(found[part, "random"]) if task.random_init is not None else None
+        scores = scored(part, "trained")
+        random = task.untrained("rotation", part, lambda part=part: measures(scored(part, "random")))
         sums = bootstrap.group_sums(scores.quaternions, objects)
         intervals = scores.intervals(task.seed)
         intervals["r2_quaternion"] = bootstrap.sums_interval(sums, rotations.r2_per_dimension, seed=task.seed)
@@ -72,7 +70,7 @@ def rotation(task) -> None:
             if name == "r2_sie" or (name == "r2_quaternion" and not task.test.anchored):
                 continue  # the one is compat=sie's, the other has signs that are those of poses
             beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
-            beside |= {} if random is None else {"random_init": random[name]}
+            beside |= {"random_init": random[name]} if random else {}
             task.result.add(f"rotation/{name}/{part}", value, intervals[name], **beside)
 
 
@@ -98,19 +96,20 @@ def colours(task) -> None:
         task.result.notes.append("colour skipped: no object is seen under two colours of floor or light")
         return
     floors = colour.floors(train_numbers, test_targets, source, target)
-    found: dict[tuple[str, str], colour.Scores] = {}
-    for part, initial, output in _stills(task, train_targets, source, target):
-        found[part, initial] = colour.score(output, test_targets, source, target, objects)
+
+    def scored(part: str, initial: str) -> colour.Scores:
+        return colour.score(_stills(task, part, initial, train_targets, source, target), test_targets, source, target, objects)
+
     for part in task.test.parts():
-        scores = found[part, "trained"]
-        random = found[part, "random"].metrics() if task.random_init is not None else None
+        scores = scored(part, "trained")
+        random = task.untrained("colour", part, lambda part=part: scored(part, "random").metrics())
         for name, value in scores.metrics().items():
             if name.endswith("r2"):
                 sums = bootstrap.group_sums(scores.columns(name), objects)
                 interval = bootstrap.sums_interval(sums, rotations.r2_per_dimension, seed=task.seed)
             else:
                 interval = bootstrap.median_interval(scores.errors[:, colour.MEASURES[3:].index(name)], objects, seed=task.seed)
-            beside = {"floor": floors[name]} | ({} if random is None else {"random_init": random[name]})
+            beside = {"floor": floors[name]} | ({"random_init": random[name]} if random else {})
             task.result.add(f"colour/{name}/{part}", value, interval, **beside)
 
 
