@@ -52,6 +52,14 @@ def theirs(sets):
         return suite.evaluate(*sets, steering=Steering(), protocols=protocols, compat="sie", progress=False)
 
 
+def test_pre_says_where_not_every_frame_is_a_source(sets, ours, monkeypatch):
+    assert not any(note.startswith("pre: ") for note in ours.notes)
+    monkeypatch.setattr(steering, "QUERIES", 100)
+    found = suite.evaluate(*sets, steering=Steering(), protocols=["pre"], progress=False)
+    assert "pre: 100 of 480 frames are sources, evenly over the objects" in found.notes
+    assert found.metrics["pre/pre"] == pytest.approx(ours.metrics["pre/pre"], abs=0.05)
+
+
 def test_every_measure_has_its_floor_and_its_interval(ours, theirs):
     keys = [f"rotation/{m}/{p}" for m in ("geodesic_median_deg", "acc@15", "acc@30", "r2", "r2_quaternion") for p in PARTS]
     keys += [f"colour/{m}/{p}" for m in ("r2", "floor_hue_r2", "spot_hue_r2", "floor_hue_median_deg") for p in PARTS]

@@ -162,10 +162,14 @@ def pre(task, *, released_form: bool = False) -> None:
         if max(len(group) for group in task.test.views()) < 2:
             task.result.notes.append("pre skipped: no test object has two frames")
             return
-        options = dict(cap=None, sources="released" if released_form else "every", seed=task.seed, device=task.device)
+        sources = "released" if released_form else "every"
+        options = dict(cap=None, sources=sources, limit=steering.QUERIES, seed=task.seed, device=task.device)
         errors, objects, floors = steering.pre(*steered, task.test, **options)
         identity = steering.Identity(similarity=steered[0].similarity, frame=task.frame)
         nothing = steering.pre(identity, steered[1], task.test, **options)[0].mean()
+    possible = sum(len(group) for group in task.test.views() if len(group) > 1)
+    if not released_form and len(errors) < possible:
+        task.result.notes.append(f"pre: {len(errors)} of {possible} frames are sources, evenly over the objects")
     key = "compat_sie/pre/pre" if released_form else "pre/pre"
     beside = {"floor": floors["constant"], "random": floors["random"], "identity": nothing}
     task.result.add(key, errors.mean(), bootstrap.mean_interval(errors, objects, seed=task.seed), **beside)
