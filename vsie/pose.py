@@ -22,7 +22,7 @@ from torch import Tensor
 
 FRAMES = ("body", "camera")
 HUES = ("floor_hue", "spot_hue")
-WIDTHS = {"quaternion": 4, "quaternion_raw": 4, "6d": 6, "matrix": 9, "rotation_vector": 3}
+WIDTHS = {"quaternion": 4, "quaternion_raw": 4, "6d": 6, "matrix": 9, "harmonics": 34, "rotation_vector": 3}
 
 
 def rigid(rotation: Tensor, translation: Tensor | None = None) -> Tensor:
@@ -207,6 +207,16 @@ def project(matrix: Tensor) -> Tensor:
     return (u * sign[..., None, :]) @ vt
 
 
+def quadratic_block(rotation: Tensor) -> Tensor:
+    """The l = 2 block of rotations (..., 3, 3): how they act on symmetric traceless matrices, (..., 5, 5), orthogonal."""
+    a, b = 0.5**0.5, 6**-0.5
+    basis = rotation.new_tensor([
+        [[0, a, 0], [a, 0, 0], [0, 0, 0]], [[0, 0, a], [0, 0, 0], [a, 0, 0]], [[0, 0, 0], [0, 0, a], [0, a, 0]],
+        [[a, 0, 0], [0, -a, 0], [0, 0, 0]], [[-b, 0, 0], [0, -b, 0], [0, 0, 2 * b]],
+    ])  # fmt: skip
+    return torch.einsum("iab,...ac,jcd,...bd->...ij", basis, rotation, basis, rotation)
+
+
 def from_euler_xyz(angles: Tensor) -> Tensor:
     """Rotations (..., 3, 3) of 3DIEBench's Euler angles (..., 3) in radians: ``Rz(c) Ry(b) Rx(a)``, extrinsic xyz."""
     zero = torch.zeros_like(angles[..., 0])
@@ -237,13 +247,16 @@ def encode(motion: Tensor, encoding: str = "matrix", translation: bool = False) 
     Args:
         motion: Rigid motions (..., 4, 4).
         encoding: ``quaternion`` xyzw with w >= 0; ``6d`` the first two columns; ``matrix`` vec R row by row;
-            ``rotation_vector`` in radians; ``quaternion_raw``: see `encode_pair`, from a motion alone it is the canonical.
+            ``harmonics`` vec R and the 25 entries of `quadratic_block`, which go round twice in a turn; ``rotation_vector`` in
+            radians; ``quaternion_raw``: see `encode_pair`, from a motion alone it is the canonical.
         translation: Append the translation (in the pose's unit of length).
     """
     width(encoding)
     rotation = motion[..., :3, :3]
     if encoding == "matrix":
         numbers = rotation.flatten(-2)
+    elif encoding == "harmonics":
+        numbers = torch.cat([rotation.flatten(-2), quadratic_block(rotation).flatten(-2)], -1)
     elif encoding == "6d":
         numbers = rotation[..., :2].mT.flatten(-2)
     elif encoding == "rotation_vector":
@@ -280,8 +293,8 @@ def decode(numbers: Tensor, encoding: str = "matrix", translation: bool = False)
     if numbers.shape[-1] != expected:
         raise ValueError(f"{encoding} has {expected} numbers, found {numbers.shape[-1]}")
     part = numbers[..., : WIDTHS[encoding]]
-    if encoding == "matrix":
-        rotation = project(part.unflatten(-1, (3, 3)))
+    if encoding in ("matrix", "harmonics"):
+        rotation = project(part[..., :9].unflatten(-1, (3, 3)))
     elif encoding == "6d":
         rotation = from_6d(part)
     elif encoding == "rotation_vector":

@@ -10,6 +10,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LinearRegression
 
 from tests.evaluation.synthetic import features, random_rotations
+from vsie import pose
 from vsie.evaluation import erasure
 from vsie.evaluation.audit import Audit
 from vsie.evaluation.moments import Moments
@@ -23,7 +24,7 @@ def rotated(count=3000, dims=40, seed=0, harmonics=True):
     labels = torch.randint(0, 4, (count,), generator=generator)
     pieces = [torch.nn.functional.one_hot(labels, 4).double() * 2, turn.flatten(1)]
     if harmonics:
-        pieces.append(erasure.quadratic_block(turn).flatten(1))
+        pieces.append(pose.quadratic_block(turn).flatten(1))
     clean = torch.cat(pieces, 1)
     mixing = torch.randn(clean.shape[1], dims, generator=fixed, dtype=torch.float64)
     return clean @ mixing + 0.3 * torch.randn(count, dims, generator=generator, dtype=torch.float64), turn, labels
@@ -31,7 +32,7 @@ def rotated(count=3000, dims=40, seed=0, harmonics=True):
 
 def test_the_quadratic_block_is_a_representation_and_orthogonal():
     first, second = random_rotations(2 * 5, torch.Generator().manual_seed(0)).split(5)
-    block = erasure.quadratic_block
+    block = pose.quadratic_block
     torch.testing.assert_close(block(first @ second), block(first) @ block(second))
     torch.testing.assert_close(block(first).mT @ block(first), torch.eye(5, dtype=torch.float64).expand(5, 5, 5))
     # Its character is that of l = 2: 1 + 2 cos a + 2 cos 2a.

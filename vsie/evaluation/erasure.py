@@ -27,21 +27,12 @@ from vsie.evaluation.audit import Audit, Column, Rows, of_task
 from vsie.evaluation.ladder import ridge
 from vsie.evaluation.moments import CHUNK, Moments, Unscorable, effective_rank, scorable_rank
 from vsie.feature_set import Features, flat
+from vsie.pose import quadratic_block
 
 FUNCTIONS = ("rotation", "l2", "translation", "time")
 ROUNDS = 8
 ORBIT_SHARE = 0.9
 HARMONICS = 3
-
-
-def quadratic_block(rotation: Tensor) -> Tensor:
-    """The l = 2 block of rotations (..., 3, 3): how they act on symmetric traceless matrices, (..., 5, 5), orthogonal."""
-    a, b = 0.5**0.5, 6**-0.5
-    basis = rotation.new_tensor([
-        [[0, a, 0], [a, 0, 0], [0, 0, 0]], [[0, 0, a], [0, 0, 0], [a, 0, 0]], [[0, 0, 0], [0, 0, a], [0, a, 0]],
-        [[a, 0, 0], [0, -a, 0], [0, 0, 0]], [[-b, 0, 0], [0, -b, 0], [0, 0, 2 * b]],
-    ])  # fmt: skip
-    return torch.einsum("iab,...ac,jcd,...bd->...ij", basis, rotation, basis, rotation)
 
 
 def functions(features: Features, which: Iterable[str]) -> Tensor:
