@@ -123,6 +123,7 @@ def test_what_is_fitted_on_other_data_does_not_replace_the_erasers_of_the_run(cl
     run, judged = tmp_path / "run", tmp_path / "judged"
     checkpoint.save(run, build_method(config), config, {})
     monkeypatch.setattr(pipeline, "feature_set", lambda run, method, splits, *_, **__: [None for _ in splits])
+    monkeypatch.setattr(pipeline, "Measured", lambda *_: None)
     monkeypatch.setattr(report, "write_report", lambda *_, **__: None)
 
     def evaluate(mean: float, **options):
