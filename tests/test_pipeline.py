@@ -560,6 +560,9 @@ def test_what_a_random_encoder_knows_is_measured_once_for_all_runs_in_a_folder(d
     assert beside("class/inv", measure)["top1"] == 2.1  # another question
     shutil.rmtree(tmp_path / "one")
     assert feature_cache.Measured(tmp_path / "two", *same)("class/all", measure)["top1"] == 1.1  # kept with each run
+    (file,) = (tmp_path / "two").rglob("measured.json")
+    file.write_text('{"class', encoding="utf-8")
+    assert feature_cache.Measured(tmp_path / "two", *same)("class/all", lambda: {"top1": 0.5}) == {"top1": 0.5}  # a damaged file
     few = {"train": splits["test"], "test": splits["test"]}
     other = feature_cache.feature_set(tmp_path / "three", model.method, few, *options)
     assert feature_cache.Measured(tmp_path / "three", *other)("class/all", measure)["top1"] == 3.1  # other clips to fit on

@@ -95,6 +95,19 @@ def test_decode_undoes_encode(scipy_rotations, encoding, translation):
         assert (back - motion)[..., :3, 3].abs().max() == 0
 
 
+def test_harmonics_tell_what_goes_round_twice_in_a_turn():
+    angle = torch.linspace(0, 2 * math.pi, 100, dtype=torch.float64)
+    motion = pose.rigid(pose.exp(angle[:, None] * torch.tensor([0.0, 0.6, 0.8], dtype=torch.float64)))
+    wanted = torch.stack([(k * angle).cos() for k in (1, 2, 3)], 1)
+
+    def missed(encoding):
+        numbers = torch.cat([pose.encode(motion, encoding), torch.ones(100, 1, dtype=torch.float64)], 1)
+        return (numbers @ torch.linalg.pinv(numbers, rtol=1e-9) @ wanted - wanted).square().mean(0) / wanted.square().mean(0)
+
+    first, both = missed("matrix"), missed("harmonics")
+    assert first[0] < 1e-9 and first[1] > 0.9 and both[:2].max() < 1e-9 and both[2] > 0.9
+
+
 def test_raw_quaternion_keeps_the_sign_of_the_product_as_sie_does():
     angles = np.random.default_rng(0).uniform(-math.pi / 2, math.pi / 2, (2, 100_000, 3))
     first, second = (Rotation.from_euler("xyz", a) for a in angles)

@@ -93,7 +93,7 @@ class Measured:
         self.fitted, folder = folder_of(train).name, folder_of(test)
         self.file, self.known = folder / "measured.json", {}
         for file in (*sorted(run.parent.glob(f"*/features/{folder.name}/measured.json")), self.file):
-            with contextlib.suppress(FileNotFoundError):  # it is just being removed
+            with contextlib.suppress(FileNotFoundError, ValueError):  # just being removed, or no JSON: it is measured again
                 self.known |= json.loads(file.read_text(encoding="utf-8"))
 
     def __call__(self, key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
