@@ -141,7 +141,7 @@ class MotionConfig:
 class ConditioningConfig:
     """See `vsie.methods.conditioning.Conditioning`."""
 
-    encoding: str = "matrix"
+    encoding: str = "harmonics"
     frame: str = "body"
     translation: bool = False
     centred: bool = True

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.methods.common import build, mean, random_poses
+from vsie import pose
 
 
 def test_augself_regresses_the_delta_from_the_pair_of_representations():
@@ -17,7 +18,7 @@ def test_augself_regresses_the_delta_from_the_pair_of_representations():
     slow = []
     for b, (i, j) in itertools.product(range(3), itertools.permutations(range(4), 2)):
         found = method.head(torch.cat([latents[b, i], latents[b, j]])[None])[0]
-        entries = (poses[b, i, :3, :3].T @ poses[b, j, :3, :3]).flatten()
+        entries = pose.encode(pose.rigid(poses[b, i, :3, :3].T @ poses[b, j, :3, :3]), "harmonics")
         wanted = (entries - method.conditioning.mean) * method.conditioning.scale
         slow.append((found - wanted).square().sum())
     assert method.terms(latents, poses)["delta"].item() == pytest.approx(mean(slow), rel=1e-4)

@@ -59,11 +59,11 @@ def test_vsie_is_its_formulas(ready):
 
 
 class Composes(torch.nn.Module):
-    """The predictor of latents that hold vec R, row by row, and are told vec of the body-frame turn."""
+    """The predictor of latents that hold vec R, row by row, and are told the body-frame turn, its vec first."""
 
     linear = False
 
     def forward(self, latents, told):
-        rotation, turn = latents[..., None, :9].unflatten(-1, (3, 3)), told.unflatten(-1, (3, 3))
+        rotation, turn = latents[..., None, :9].unflatten(-1, (3, 3)), told[..., :9].unflatten(-1, (3, 3))
         moved = (rotation @ turn).flatten(-2)
         return torch.cat([moved, moved[..., : latents.shape[-1] - 9]], -1)

@@ -127,8 +127,9 @@ def test_a_method_refuses_to_tell_it_another_thing_than_the_rotation():
     from tests.methods.test_methods import config
 
     base = config("vsie") | {"predictor": {"name": "lie"}}
-    with pytest.raises(ValueError, match="conditioning.encoding=matrix conditioning.centred=false"):
-        build_method(base)
+    for conditioning in ({}, {"encoding": "matrix"}):
+        with pytest.raises(ValueError, match="conditioning.encoding=matrix conditioning.centred=false"):
+            build_method(base | {"conditioning": conditioning})
     told = {"encoding": "matrix", "centred": False}
     build_method(base | {"conditioning": told})
     with pytest.raises(ValueError, match="expected the same"):

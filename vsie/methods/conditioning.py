@@ -18,6 +18,8 @@ class Conditioning(nn.Module):
     *Centred*: minus the mean over the training deltas. Any constant direction (a bias of 1, or the zz entry of vec R when
     a turntable only yaws) gives the predictor a part that does not depend on the motion, and with it the equivariant part
     collapses to invariance (measured: pose error 55 degrees with the constant, floor 67; 21 degrees centred, same loss).
+    *Harmonics*: a hypernetwork is linear in what it is told. Of vec R it makes the first harmonics of a turn, and ranks views as
+    bluntly as a cosine; the l = 2 block beside it tells what goes round twice (steering MRR .47 and .62 after 300,000 images).
     *Scaled*: to a mean square length of 1 over the training deltas, which the predictors' initialisation counts on.
 
     Args:
@@ -31,7 +33,7 @@ class Conditioning(nn.Module):
     """
 
     def __init__(
-        self, *, encoding: str = "matrix", frame: str = "body", translation: bool = False, centred: bool = True,
+        self, *, encoding: str = "harmonics", frame: str = "body", translation: bool = False, centred: bool = True,
         colour: str = "none",
     ) -> None:  # fmt: skip
         super().__init__()

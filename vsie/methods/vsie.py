@@ -5,7 +5,8 @@ What differs from SIE (each measured, see .github/results/README.md):
 * views are steps of clips: several windows of an object, each a few spaced frames that the encoder sees together;
 * all ordered pairs among an object's steps are used, within windows and across them: with the factorised predictor an
   extra delta costs K numbers;
-* deltas are vec R, centred (`Conditioning`), so that no constant direction lets the equivariant part collapse;
+* deltas are told as first and second harmonics of the rotation, since a hypernetwork is linear in what it is told and knows no
+  sharper function of a turn, and centred (`Conditioning`), so that no constant direction lets the equivariant part collapse;
 * the equivariance term is contrast among the views of the same object (`EquivarianceContrast`), and, as far as that has been
   learned, contrast among the deltas (`DeltaContrast`): without it the predictor cannot be inverted where clips have one light;
   from the start it would keep the other from being learned;
