@@ -64,6 +64,17 @@ def test_the_recipes_on_3diebench_are_those_published(name, views, images_a_step
         assert (config.conditioning.encoding, config.conditioning.centred) == ("quaternion_raw", False)
 
 
+@pytest.mark.parametrize("overrides, encoding, centred", [
+    ([], "harmonics", True), (["method=sen"], "harmonics", True), (["method=sie"], "quaternion_raw", False),
+    (["method=sie", "conditioning=centred"], "harmonics", True), (["predictor=lie"], "matrix", False),
+    (["experiment=motion_study"], "harmonics", True), (["conditioning.encoding=matrix"], "matrix", True),
+])  # fmt: skip
+def test_what_is_told_of_a_motion(overrides, encoding, centred):
+    config = compose("train", overrides)
+    assert (config.conditioning.encoding, config.conditioning.centred) == (encoding, centred)
+    build_method(to_plain(config))
+
+
 def test_a_method_may_bring_its_own_learning_rate():
     def rate(*overrides):
         return compose("train", list(overrides)).trainer.learning_rate

@@ -50,7 +50,7 @@ class Lie(Predictor):
     ) -> None:
         super().__init__(dim, delta_dim)
         if delta_dim != 9:
-            raise ValueError(f"the lie predictor takes the 9 entries of a rotation, found deltas of width {delta_dim}: use "
+            raise ValueError(f"the lie predictor takes the 9 entries of a rotation, found deltas of width {delta_dim}, expected "
                              "conditioning.encoding=matrix conditioning.centred=false conditioning.translation=false")  # fmt: skip
         if frame not in pose.FRAMES:
             raise ValueError(f"predictor.frame is {frame!r}, expected one of {', '.join(pose.FRAMES)}")
