@@ -51,7 +51,7 @@ class Lie(Predictor):
         super().__init__(dim, delta_dim)
         if delta_dim != 9:
             raise ValueError(f"the lie predictor takes the 9 entries of a rotation, found deltas of width {delta_dim}, expected "
-                             "conditioning.encoding=matrix conditioning.centred=false conditioning.translation=false")  # fmt: skip
+                             "conditioning.encoding=matrix conditioning.centred=false and no translation")  # fmt: skip
         if frame not in pose.FRAMES:
             raise ValueError(f"predictor.frame is {frame!r}, expected one of {', '.join(pose.FRAMES)}")
         if not degrees or min(degrees) < 1 or len(set(degrees)) < len(degrees):
