@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -144,6 +145,8 @@ def windows(
 def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` pairs of poses (count, 4, 4), or (count, 4, 5) with hues, from two windows of one object (or one, if it has one).
 
+    The objects are drawn from all of the data: what moves in some of them alone is among the deltas, too.
+
     Steps of one window are close to each other: with them the mean delta leans towards the identity, and what is centred on
     it tells large motions badly apart (measured: inversion 40 degrees off instead of 21). Where motion is trusted more or less, a
     pair is taken with the probability of its trust; fewer are then given where most of the motion is unknown.
@@ -152,9 +155,10 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
         ValueError: No pair's motion is known.
     """
     generator, chance = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+    order = itertools.cycle(torch.randperm(len(dataset), generator=torch.Generator().manual_seed(2)).tolist())
     sources, targets, found, drawn = [], [], 0, 0
     while found < count and drawn < 32 * count:
-        items = [(DRAWS + drawn, index) for index in range(min(len(dataset), 256))]
+        items = [(DRAWS + drawn, index) for index in itertools.islice(order, min(len(dataset), 256))]
         batch = dataset.motions(items)
         poses, kept = batch["poses"], len(sources)  # [B, V, S, 4, 4]
         objects = torch.arange(len(poses))
@@ -228,7 +232,7 @@ def train(config: TrainConfig) -> Path:
     dataset = windows(config, manifest, cache, run, encoder.stride, motion)
     StepSampler(len(dataset), config.trainer.batch, end=1)  # refuses a batch larger than the data set
     if dataset.posed:
-        method.conditioning.fit(*training_deltas(dataset))
+        method.fit(*training_deltas(dataset))
     classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
     method.check_data(posed=dataset.posed, classes=classes)
     if fabric.is_global_zero:

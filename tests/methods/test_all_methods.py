@@ -70,7 +70,7 @@ def test_too_few_views_of_an_object_are_refused_before_training(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_checkpoint_holds_all_that_a_step_reads(name):
     method, other = build(name), build(name, seed=1)
-    method.conditioning.fit(random_poses(50), random_poses(50, seed=2))
+    method.fit(random_poses(50), random_poses(50, seed=2))
     other.load_state_dict(method.state_dict())
     terms = []
     for each in (method, other):
@@ -87,7 +87,7 @@ def test_steering_has_the_form_that_it_declares(name):
         with pytest.raises(ValueError, match="has learned no steering"):
             Model(method, {}).steer(torch.randn(6, 16), random_poses(6))
         return
-    method.conditioning.fit(random_poses(50), random_poses(50, seed=2))
+    method.fit(random_poses(50), random_poses(50, seed=2))
     poses = random_poses(6), random_poses(6, seed=3)
     width = 32 if method.part == "all" else method.split.equivariant
     embedded = method.embed(torch.randn(6, width))

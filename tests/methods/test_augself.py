@@ -14,7 +14,7 @@ from vsie import pose
 def test_augself_regresses_the_delta_from_the_pair_of_representations():
     method = build("augself")
     latents, poses = torch.randn(3, 4, 32), random_poses(3, 4)
-    method.conditioning.fit(random_poses(100), random_poses(100, seed=2))
+    method.fit(random_poses(100), random_poses(100, seed=2))
     slow = []
     for b, (i, j) in itertools.product(range(3), itertools.permutations(range(4), 2)):
         found = method.head(torch.cat([latents[b, i], latents[b, j]])[None])[0]

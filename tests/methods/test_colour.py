@@ -71,7 +71,7 @@ def test_sie_on_rotation_and_colour_is_a_matrix_of_six_numbers():
 def test_a_step_with_hues_runs_in_every_method(name):
     method = build(name, "conditioning.colour=circle")
     poses, other = coloured(40), coloured(40, seed=2)
-    method.conditioning.fit(poses, other)
+    method.fit(poses, other)
     outputs = method(torch.rand(4, 4, 3, 1, 16, 16), coloured(4, 4, 1), *([torch.arange(4) % 3] if method.needs_labels else []))
     assert outputs.loss.isfinite()
 

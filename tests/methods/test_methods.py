@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.methods.common import build, mean
 from vsie import components, pose
+from vsie.config import compose, to_plain
 from vsie.data.three_die_bench import object_in_camera
 from vsie.methods.base import Split
 from vsie.methods.conditioning import Conditioning
@@ -250,7 +251,7 @@ def test_steering_form_is_the_predictor():
     torch.manual_seed(0)
     method = build_method(config("vsie")).eval()
     poses = random_poses(2, 50)
-    method.conditioning.fit(poses[0], poses[1])
+    method.fit(poses[0], poses[1])
     embedded = method.embed(torch.randn(50, 16))
     motion = pose.delta(poses[0], poses[1], method.frame)
     steered = (method.coefficients(motion)[..., None] * method.expand(embedded)).sum(-2)
@@ -308,3 +309,19 @@ def test_sie_is_deep_or_linear_by_the_predictors_option():
     assert build("sie").predictor.basis_size == 4 and not list(build("sie").predictor.trunk.parameters())
     deep = build("sie", "predictor.hidden=[4,6]")
     assert deep.predictor.basis_size == 6 and len(list(deep.predictor.trunk.parameters())) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [([], 4), (["conditioning.encoding=matrix"], 2), (["conditioning=sie"], 2), (["predictor.hidden=[16]"], 16)],
+)
+def test_of_a_turntable_few_directions_are_told(options, told):
+    torch.manual_seed(0)
+    method = build_method(to_plain(compose("train", options)))
+    turns = pose.rigid(pose.exp(torch.rand(500, 1) * 6 * torch.tensor([0.0, 0.0, 1.0])))
+    camera = pose.rigid(pose.exp(torch.tensor([0.4, 0.2, 0.3])), torch.tensor([0.1, 0.2, 3.0]))
+    method.fit(camera @ turns[:250], camera @ turns[250:])
+    assert method.predictor.basis_size == told
+    everywhere = pose.rigid(pose.exp(torch.randn(500, 3)))
+    method.fit(everywhere[:250], everywhere[250:])
+    assert method.predictor.basis_size == (16 if told == 16 else method.conditioning.width)

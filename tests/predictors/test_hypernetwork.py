@@ -63,3 +63,54 @@ def test_wrong_widths_are_named():
         predictor(torch.randn(8), torch.randn(3))
     with pytest.raises(ValueError, match="width 8, found 9"):
         predictor(torch.randn(2, 9), torch.randn(2, 5, 4))
+
+
+def told(count: int) -> torch.Tensor:
+    """Deltas (count, 9) along three directions."""
+    basis = torch.randn(3, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return torch.randn(count, 3, dtype=torch.float64) @ basis
+
+
+def test_on_deltas_of_few_directions_function_and_gradients_stay():
+    torch.manual_seed(0)
+    predictor = Hypernetwork(12, 9).double()
+    latent, deltas = torch.randn(40, 12, dtype=torch.float64), told(40)
+
+    def outcome() -> list[torch.Tensor]:
+        one, many = predictor(latent, deltas), predictor(latent[:4], deltas[None, :7].expand(4, 7, 9))
+        gradients = torch.autograd.grad(one.square().sum() + many.pow(3).sum(), predictor.parameters())
+        return [one.detach(), many.detach(), predictor.matrix(deltas).detach(), *gradients]
+
+    whole = outcome()
+    predictor.fit(told(500))
+    assert predictor.basis_size == 3
+    assert predictor.coefficients(deltas).shape == (40, 3) and predictor.expand(latent).shape == (40, 3, 12)
+    assert all((a - b).abs().max() < 1e-10 for a, b in zip(outcome(), whole, strict=True))
+
+
+def test_what_training_never_tells_is_not_acted_on():
+    torch.manual_seed(0)
+    predictor = Hypernetwork(12, 9).double()
+    latent, deltas, noise = torch.randn(40, 12, dtype=torch.float64), told(40), torch.randn(40, 9, dtype=torch.float64)
+    basis = torch.linalg.qr(told(500).mT[:, :3])[0]
+    off = noise - noise @ basis @ basis.mT
+    assert (predictor(latent, deltas + off) - predictor(latent, deltas)).abs().max() > 0.1
+    predictor.fit(told(500))
+    assert (predictor(latent, deltas + off) - predictor(latent, deltas)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize(("hidden", "deltas"), [((), torch.randn(100, 9)), ((), torch.zeros(100, 9)), ((5,), told(100).float())])
+def test_where_all_directions_are_told_or_a_layer_is_before_nothing_changes(hidden, deltas):
+    predictor, latent = Hypernetwork(12, 9, hidden=hidden), torch.randn(100, 12)
+    before = predictor(latent, deltas)
+    predictor.fit(deltas)
+    assert torch.equal(predictor(latent, deltas), before)
+
+
+def test_directions_are_kept_with_the_weights():
+    predictor, other = Hypernetwork(12, 9), Hypernetwork(12, 9)
+    predictor.fit(told(100).float())
+    other.load_state_dict(predictor.state_dict())
+    deltas = told(20).float()
+    assert other.basis_size == 3
+    assert torch.equal(other(torch.ones(20, 12), deltas), predictor(torch.ones(20, 12), deltas))

@@ -24,7 +24,7 @@ def rows(seconds: float) -> Rows:
         embedded = method.embed(torch.randn(2048, method.split.equivariant))
         for name, axis in (("one axis", torch.tensor([0.0, 0.0, 1.0])), ("any rotation", torch.ones(3))):
             source, target = pose.rigid(pose.exp((torch.rand(2, 4096, 3) - 0.5) * 5 * axis)).double()
-            method.conditioning.fit(source, target)
+            method.fit(source, target)
             speed = pairs_per_second(method, embedded, pose.delta(source, target), seconds=seconds)
             found.append({"figure": f"frame pairs, {name}", "value": speed, "unit": "pairs/s", "bar": 2000})
     return found

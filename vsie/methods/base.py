@@ -127,6 +127,13 @@ class Method(nn.Module):
             return options["projector_width"]
         return encoder.dim - round(encoder.dim * options["invariant_share"]) if cls.part == "equi" else encoder.dim
 
+    @torch.no_grad()
+    def fit(self, source: Tensor, target: Tensor) -> None:
+        """Take from training pairs of poses (M, 4, 4), before the training, what conditioning and predictor go by."""
+        self.conditioning.fit(source, target)
+        if self.predictor is not None:
+            self.predictor.fit(self.conditioning(source, target))
+
     def check_views(self, windows: int, steps: int) -> None:
         """Refuse items of too few views for the method, before any data is opened.
 

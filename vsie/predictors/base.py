@@ -40,6 +40,9 @@ class Predictor(nn.Module):
         self.check(latent, delta)
         return latent[..., None, :] if delta.dim() == latent.dim() + 1 else latent
 
+    def fit(self, deltas: Tensor) -> None:
+        """Told encoded training deltas (M, delta_dim) once, before the training, by a predictor that makes use of them."""
+
     # Only where `linear`:
 
     def expand(self, latent: Tensor) -> Tensor:
