@@ -10,7 +10,7 @@ import torch
 from tests.evaluation.synthetic import BlockSteering, all_deltas, features, random_rotations
 from vsie import pose
 from vsie.evaluation import inversion, tracking
-from vsie.feature_set import flat
+from vsie.feature_set import Features, flat
 
 Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 
@@ -98,6 +98,23 @@ def test_floors_are_what_a_constant_gets():
         assert floors["identity"][f"rpe_deg@{horizon}"] == pytest.approx(12 * horizon, abs=1e-4)
     assert floors["identity"]["drift_deg"] == pytest.approx(96, abs=1e-4)
     assert floors["constant"]["closed_loop_deg"] == pytest.approx(0, abs=1e-4)  # all clips alike: any of them closes
+    assert floors["floor"] == pytest.approx(floors["constant"])
+
+
+def test_floor_of_clips_that_turn_either_way_is_never_above_no_motion():
+    """Train clips mostly turn to the left, test clips mostly to the right: the constant is on the wrong side."""
+    angle = torch.deg2rad(12.0 * torch.arange(9, dtype=torch.float64))
+
+    def clips(left: int) -> Features:
+        signs = torch.where(torch.arange(20) < left, 1.0, -1.0).double()
+        rotation = pose.exp((signs[:, None] * angle)[..., None] * Z)
+        return dataclasses.replace(features(objects=10, frames=9), poses=pose.rigid(rotation).numpy())
+
+    floors = tracking.floors(clips(14), tracking.Clips.of(clips(6)), "body")
+    for horizon in (1, 2, 4):
+        assert floors["constant"][f"rpe_deg@{horizon}"] == pytest.approx(24 * horizon, abs=0.1)
+        assert floors["floor"][f"rpe_deg@{horizon}"] == pytest.approx(12 * horizon, abs=1e-4)
+    assert floors["floor"]["closed_loop_deg"] == floors["constant"]["closed_loop_deg"]
 
 
 def test_many_clips_are_thinned_evenly_and_pairs_are_source_major():

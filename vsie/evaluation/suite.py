@@ -4,7 +4,8 @@ Keys: ``classification/{top1,top5,knn,clip_top1}/<part>``, ``pose/{geodesic_medi
 r2_sie}/<part>`` (and ``/inversion`` for the four angles: the predictor inverted on the very same pairs), ``steering/{mrr,
 hit@1,hit@5,pre}``, ``tracking/{probe,inversion}/{rpe_deg@h,rpe_pair_deg@h,drift_deg,drift_pair_deg,closed_loop_deg,
 pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<part>``. Beside a key: ``<key>/floor`` (chance
-or the best constant), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``, ``equi``, ``all``.
+or the best constant; of tracking, no motion where that is better), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``,
+``equi``, ``all``.
 
 More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage,
 cleaned, single, dci, erasure, lie, aggregate, correlation, layers, position (lie and the last three look at pictures too, through
@@ -414,9 +415,7 @@ def _tracking(task: _Task) -> None:
             interval, beside = None, {}
             if measure in scores.errors:
                 interval = bootstrap.median_interval(scores.errors[measure], scores.objects[measure], seed=task.seed)
-                beside = {
-                    key: floors[kind].get(measure, np.nan) for key, kind in (("floor", "constant"), ("identity", "identity"))
-                }
+                beside = {kind: floors[kind].get(measure, np.nan) for kind in ("floor", "identity")}
             if random.get(name):
                 beside["random_init"] = random[name].get(measure, np.nan)
             task.result.add(f"tracking/{name}/{measure}", value, interval, **beside)

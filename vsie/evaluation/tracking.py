@@ -172,8 +172,9 @@ def floors(train: Features, clips: Clips, frame: str, *, seed: int = 0) -> dict[
     """What who sees nothing gets on the same clips.
 
     ``constant``: for each horizon the best constant rotation of the train clips at that horizon (drift: at the whole
-    clip's). ``identity``: nothing moves. The closed loop of both is about 0 whatever the data, so its floor is instead that
-    of deltas of the right horizon drawn from random train clips.
+    clip's). ``identity``: nothing moves. ``floor``: the lower of both, since clips that turn either way have two best constants,
+    and which side of the test clips is the larger is chance. The closed loop of both is about 0 whatever the data, so its floor is
+    instead that of deltas of the right horizon drawn from random train clips.
     """
     rotation = torch.from_numpy(np.ascontiguousarray(train.poses[:, : clips.frames, :3, :3], dtype=np.float64))
     true = clips.poses[..., :3, :3]
@@ -205,7 +206,8 @@ def floors(train: Features, clips: Clips, frame: str, *, seed: int = 0) -> dict[
     random_back = back[torch.randint(len(back), shape[:1], generator=generator)]
     result["constant"]["closed_loop_deg"] = float(np.median(closed_loop(random_steps, random_back, frame)))
     result["identity"]["closed_loop_deg"] = 0.0
-    return result
+    lower = {key: min(value, result["identity"][key]) for key, value in result["constant"].items()}
+    return result | {"floor": lower | {"closed_loop_deg": result["constant"]["closed_loop_deg"]}}
 
 
 def _all_pairs(rotation: Tensor, frame: str, cap: int = 500) -> Tensor:
