@@ -158,6 +158,11 @@ def test_a_group_that_is_null_is_as_it_is_where_nothing_is_said(tools, tmp_path)
 def test_report_takes_folders_and_options(tools, tmp_path):
     result = run(tools, "report", "runs/a", "runs/b", "--cfg", "job", "out=there", cwd=tmp_path)
     assert result.returncode == 0 and "- runs/b" in result.stdout and "out: there" in result.stdout, result.stderr
+    (tmp_path / "runs" / "a=b").mkdir(parents=True)  # a folder, whatever its name
+    result = run(tools, "report", "runs=[runs/c,'runs/d']", "runs/a=b", "runs/e=f", "--cfg", "job", cwd=tmp_path)
+    assert result.returncode == 2 and "runs/e" in result.stderr
+    result = run(tools, "report", "runs=[runs/c,'runs/d']", "runs/a=b", "--cfg", "job", cwd=tmp_path)
+    assert "runs:\n- runs/c\n- runs/d\n- runs/a=b\n" in result.stdout, result.stderr
 
 
 def test_compose_names_the_nearest_key_too():
@@ -196,7 +201,7 @@ def test_a_sweep_runs_every_combination(tools, tmp_path):
         result.stderr.splitlines()[-1]
     )
     made = sorted(path.parts[-3] for path in (tmp_path / "runs" / "runs").glob("*/checkpoint/model.safetensors"))
-    assert made == [f"sie-turntable32-T2-seed0-predictor={name}" for name in ("film", "identity")]
+    assert made == [f"sie-turntable32-T2-seed0-predictor_{name}" for name in ("film", "identity")]
 
 
 @pytest.mark.parametrize("method", components.names("methods"))

@@ -331,6 +331,7 @@ def test_steering_in_python_is_the_predictor(debug):
     motion = pose.rigid(pose.exp(torch.rand(5, 1) * torch.tensor([0.0, 0.0, 1.0])))
     expected = model.method.predictor(model.method.embed(equivariant), model.method.conditioning.of_motion(motion))
     assert (model.steer(equivariant, motion) - expected).abs().max() < 1e-4
+    assert torch.equal(model.steer(equivariant, motion.double()), model.steer(equivariant, motion))  # as on disk
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_tensor(debug, tmp_path):

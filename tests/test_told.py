@@ -156,6 +156,16 @@ def test_trust_decides_which_training_deltas_there_are(videos):
     source, target = pipeline.training_deltas(dataset, 64)
     angle = pose.geodesic(source, target)
     assert len(source) == 64 and float(angle.max()) < 1.0 and float((angle / 0.1 - (angle / 0.1).round()).abs().max()) < 1e-3
+    turned = pipeline.training_deltas(dataset, 64, mirrored=1.0)
+    assert all(torch.equal(own, pose.mirrored(other)) for own, other in zip(turned, (source, target), strict=True))
+    some = pipeline.training_deltas(dataset, 64, mirrored=0.5)[0]
+    assert 16 < sum(torch.equal(own, other) for own, other in zip(some, source, strict=True)) < 48
+    whole = dataset.motion.trust
+    blocks = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))
+    dataset.motion.trust = lambda rows, *given: blocks * whole(rows, *given)  # as of windows from different clips
+    source, target = pipeline.training_deltas(dataset, 64)
+    angle = pose.geodesic(source, target)
+    assert len(source) == 64 and float(angle.max()) < 0.2 + 1e-3  # between the frames of a window
     dataset.motion.trust = lambda rows, *_: torch.zeros(*rows.shape, rows.shape[1])
     with pytest.raises(ValueError, match="the motion between no two steps of a clip is known"):
         pipeline.training_deltas(dataset, 8)
@@ -169,13 +179,19 @@ def test_clips_are_judged_that_have_two_steps_of_reliable_motion(videos, lengths
     splits = {split: ClipsDataset(manifest, split) for split in ("train", "val")}
     order = np.concatenate([splits["train"].rows, splits["val"].rows])
     known = dict(zip(order.tolist(), lengths, strict=True))
-    motion = SimpleNamespace(reliable=lambda row: (0, known[row]), folder="motion")
+    motion = SimpleNamespace(
+        reliable=lambda row: (0, known[row]), folder="motion", poses=lambda row: np.full((known[row], 4, 4), scale)
+    )
+    scale = 1.0
     found, lines = told.judged(splits, motion, 1, stride)
     if frames is None:
         assert not found and all("no stretch of" in line for line in lines) and len(lines) == 2
     else:
         assert {len(numbers) for clips in found.values() for _, numbers in clips.places} == {frames}
         assert tuple(map(len, found.values())) == kept
+        before, scale = found["train"].told, 2.0  # the same clips, estimated anew: what was kept of them is of no use
+        again = told.judged(splits, motion, 1, stride)[0]["train"]
+        assert again.told != before and [n.tolist() for _, n in again.places] == [n.tolist() for _, n in found["train"].places]
 
 
 def test_estimated_poses_do_not_pass_for_known_ones(videos, tmp_path):

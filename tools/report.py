@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from vsie.config import hydra_main
 from vsie.schemas import ReportConfig
@@ -23,11 +24,15 @@ def main(config: ReportConfig) -> None:
 
 
 def with_runs(arguments: list[str]) -> list[str]:
-    """Arguments as Hydra takes them: those without a = are run folders and become one ``runs=[...]``."""
+    """Arguments as Hydra takes them: run folders, and what has no =, are added to ``runs=[...]``."""
     folders, overrides, options = [], [], []
     for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("runs=[") and argument.endswith("]"):
+            folders += [entry.strip(" '\"") for entry in argument[6:-1].split(",") if entry.strip()]
+            continue
         of_option = argument.startswith("-") or before in VALUED
-        (options if of_option else overrides if "=" in argument else folders).append(argument)
+        named = "=" in argument and not Path(argument).is_dir()
+        (options if of_option else overrides if named else folders).append(argument)
     quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
     return overrides + ([f"runs=[{quoted}]"] if folders else []) + options
 

@@ -93,6 +93,9 @@ def load_weights(run: Path, model: nn.Module) -> None:
     except SafetensorError as error:
         raise ValueError(f"{file} is not a readable checkpoint ({error})") from None
     own = model.state_dict()
+    for name in own.keys() - tensors.keys():
+        if name.endswith("predictor.directions"):  # a hypernetwork from before it took those of its training: all of them
+            tensors[name] = torch.eye(len(own[name]))
     wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
     wrong += [f"left over {name}" for name in tensors.keys() - own.keys()]
     wrong += [

@@ -75,7 +75,7 @@ class Model:
         """
         if not self.method.steers:
             raise ValueError(f"{type(self.method).__name__.lower()} has learned no steering: it has no predictor")
-        return self.method.steer(self.method.embed(equivariant), motion)
+        return self.method.steer(self.method.embed(equivariant), motion.to(equivariant.dtype))
 
 
 def device_of(name: str) -> str:

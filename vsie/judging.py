@@ -147,7 +147,7 @@ def judge_features(
     if not protocols:
         return {}
     notes = [*found.notes, f"{file}: no predictor; what needs one is left out"]
-    method = SimpleNamespace(frame="body", steers=False)
+    method = SimpleNamespace(frame=frame_of(found.test), steers=False)
     return _judged((found.train, found.test), out=Path(out), untrained=None, live=None, protocols=protocols,
                    classes=found.classes, method=method, dataset=None, notes=notes, seed=seed, device=device)  # fmt: skip
 
@@ -161,15 +161,20 @@ def _judged(
 
     result = suite.evaluate(
         *found, random_init=untrained, remembered=None if untrained is None else feature_cache.Measured(out, *untrained),
-        live=live, protocols=protocols, seed=seed, device=device,
+        live=live, protocols=protocols, seed=seed, frame=frame_of(found[1]), device=device,
     )  # fmt: skip
     for eraser in result.erasers.values():
         erasers.save_with(out, eraser)
     result.notes[:0] = notes
     source, target = ladder.all_pairs(found[1], views=8)
-    deltas = ladder.deltas(found[1], source, target, "body") if len(source) else torch.eye(4)[None]
+    deltas = ladder.deltas(found[1], source, target, frame_of(found[1])) if len(source) else torch.eye(4)[None]
     write_report(out, out, result, found[1], dataset, classes, method, deltas)
     return result.metrics
+
+
+def frame_of(features: Features) -> str:
+    """The frame in which motion is asked: the object's own, the camera's where no picture tells that (`Features.anchored`)."""
+    return "body" if features.anchored else "camera"
 
 
 def data_config(data: str | None, size: int | None) -> TrainConfig:

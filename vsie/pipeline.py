@@ -131,8 +131,6 @@ def windows(
 ) -> WindowsDataset:  # fmt: skip
     """The training data set of a config, for an encoder of that stride; loader processes are sent none of the encoder."""
     data = config.data
-    if len(data.spacing) != 2:
-        raise ValueError(f"data.spacing is {data.spacing}, expected [least, largest]")
     return WindowsDataset(
         manifest, "train", windows=data.windows, frames=data.frames, spacing=tuple(data.spacing), seed=config.seed,
         step_times=functools.partial(step_times, stride=stride), cache=cache, size=None if cache else data.size,
@@ -142,10 +140,13 @@ def windows(
     )  # fmt: skip
 
 
-def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` pairs of poses (count, 4, 4), or (count, 4, 5) with hues, from two windows of one object (or one, if it has one).
+def training_deltas(
+    dataset: WindowsDataset, count: int = DELTAS, *, mirrored: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`count` pairs of poses (count, 4, 4), or (count, 4, 5) with hues, from two windows of one object.
 
-    The objects are drawn from all of the data: what moves in some of them alone is among the deltas, too.
+    From one window where objects have one, or where nothing is known of the motion between two. The objects are drawn from all
+    of the data; `mirrored` is the share of the pairs that are seen in a mirror (`Augment.mirrored`).
 
     Steps of one window are close to each other: with them the mean delta leans towards the identity, and what is centred on
     it tells large motions badly apart (measured: inversion 40 degrees off instead of 21). Where motion is trusted more or less, a
@@ -156,32 +157,32 @@ def training_deltas(dataset: WindowsDataset, count: int = DELTAS) -> tuple[torch
     """
     generator, chance = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
     order = itertools.cycle(torch.randperm(len(dataset), generator=torch.Generator().manual_seed(2)).tolist())
-    sources, targets, found, drawn = [], [], 0, 0
+    sources, targets, found, drawn, inside = [], [], 0, 0, dataset.windows == 1
     while found < count and drawn < 32 * count:
         items = [(DRAWS + drawn, index) for index in itertools.islice(order, min(len(dataset), 256))]
         batch = dataset.motions(items)
         poses, kept = batch["poses"], len(sources)  # [B, V, S, 4, 4]
         objects = torch.arange(len(poses))
         first, second = torch.rand(2, len(poses), poses.shape[2], generator=generator).argsort(-1)[:, :, :2].unbind(0)
-        for window in range(1, poses.shape[1]):
+        to = [(0, first[:, -1])] if inside else [(window, second[:, 0]) for window in range(1, poses.shape[1])]
+        for window, step in to:
             sources.append(poses[objects, 0, first[:, 0]])
-            targets.append(poses[objects, window, second[:, 0]])
-        if poses.shape[1] == 1:
-            sources.append(poses[objects, 0, first[:, 0]])
-            targets.append(poses[objects, 0, first[:, -1]])
+            targets.append(poses[objects, window, step])
         drawn += sum(len(part) for part in sources[kept:])
         if "trust" in batch:
             size = poses.shape[2]
-            to = [(0, first[:, -1])] if poses.shape[1] == 1 else [(w, second[:, 0]) for w in range(1, poses.shape[1])]
             for place, (window, step) in enumerate(to, kept):
                 trust = batch["trust"][objects, first[:, 0], window * size + step]
                 taken = torch.rand(len(objects), generator=chance) < trust
                 sources[place], targets[place] = sources[place][taken], targets[place][taken]
         found = sum(len(part) for part in sources)
+        inside |= not found
     if not found:
         raise ValueError(f"{dataset.manifest.file}: the motion between no two steps of a clip is known, so there is nothing to "
                          "learn from it: are the clips static?")  # fmt: skip
-    return torch.cat(sources)[:count].double(), torch.cat(targets)[:count].double()
+    source, target = torch.cat(sources)[:count].double(), torch.cat(targets)[:count].double()
+    turned = torch.rand(len(source), 1, 1, generator=torch.Generator().manual_seed(3)) < mirrored
+    return torch.where(turned, geometry.mirrored(source), source), torch.where(turned, geometry.mirrored(target), target)
 
 
 def measured(run: Path, key: str) -> float | None:
@@ -228,11 +229,13 @@ def train(config: TrainConfig) -> Path:
                          "would change, expected both 0 (data/augment=none)")  # fmt: skip
     with fabric.rank_zero_first(local=True):
         manifest, cache = open_data(config)
+        if reason := told.untold(manifest, method.frame):
+            raise ValueError(reason)
         motion = open_motion(config, manifest)
     dataset = windows(config, manifest, cache, run, encoder.stride, motion)
     StepSampler(len(dataset), config.trainer.batch, end=1)  # refuses a batch larger than the data set
     if dataset.posed:
-        method.fit(*training_deltas(dataset))
+        method.fit(*training_deltas(dataset, mirrored=config.data.augment.mirror_probability))
     classes = len(manifest.classes) if (manifest.label[manifest.rows("train")] >= 0).any() else 0
     method.check_data(posed=dataset.posed, classes=classes)
     if fabric.is_global_zero:
@@ -254,13 +257,13 @@ def train(config: TrainConfig) -> Path:
 
 
 def run_folder(config: TrainConfig, varied: Sequence[str] = ()) -> Path:
-    """Where a run goes: `out`, or `runs/<method>-<data>-<seed>`, and what a sweep varies (``predictor=mlp``) beside these."""
+    """Where a run goes: `out`, or `runs/<method>-<data>-<seed>`, and what a sweep varies (``predictor_mlp``) beside these."""
     if config.out:
         return Path(config.out)
     data = config.data
     source = Path(data.root).stem if data.root else f"{data.render.trajectory}{data.render.size}"
     more = [entry for entry in varied if not re.match(r"(method|seed|motion|motion\..*|data\.frames)=", entry)]
-    tag = "".join("-" + re.sub(r"[^\w.=,-]+", "_", entry) for entry in more)
+    tag = "".join("-" + re.sub(r"[^\w.-]+", "_", entry).strip("_") for entry in more)  # a word that can stand behind checkpoint=
     return Path("runs") / f"{config.method['name']}-{source}-T{data.frames}{told.tag(config)}-seed{config.seed}{tag}"
 
 
@@ -377,7 +380,7 @@ def evaluate(
         protocols=protocols, compat=compat, probed=probed, seed=seed, frame=method.frame, device=device,
         summary=method.summarise, remembered=None if untrained is None else Measured(run, *untrained),
     )  # fmt: skip
-    result.notes += cut
+    result.notes += [*cut, *([reason] if (reason := told.untold(manifest, method.frame)) else [])]
     if motion is not None:
         if not true:
             told.marked(result, lines)
@@ -462,9 +465,11 @@ def context(config: TrainConfig, stride: int) -> tuple[int, int]:
     An encoder that was trained on stills sees stills.
 
     Raises:
-        ValueError: `data.context` is no multiple of the encoder's stride.
+        ValueError: `data.context` is no multiple of the encoder's stride, or `data.spacing` is no pair.
     """
     data = config.data
+    if len(data.spacing) != 2:
+        raise ValueError(f"data.spacing is {data.spacing}, expected [least, largest]")
     frames = 1 if data.frames == 1 else data.context or data.frames
     if frames < 1 or (frames > 1 and frames % stride):
         raise ValueError(f"data.context is {frames}, expected 1 or a multiple of encoder.stride {stride}")

@@ -90,10 +90,12 @@ class DataConfig:
     """Where clips come from and how windows are cut from them.
 
     `reader` holds the options of a component of `vsie/data/readers/`, its name under ``name``; empty where `root` is a manifest
-    or a folder of videos.
+    or a folder of videos. `pose_frame`: in which frame motion can be told, for `ConditioningConfig.frame`: ``camera`` where the
+    objects' own frames lie as they happened to, as structure from motion leaves them.
     """
 
     layout: str = "clips"
+    pose_frame: str = "body"
     root: str | None = None
     reader: dict[str, Any] = field(default_factory=dict)
     need_root: bool = False

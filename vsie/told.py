@@ -116,6 +116,14 @@ def check_truth(config: TrainConfig, manifest: Manifest) -> None:
                          f"motion=estimated motion.cache={manifest.root}")  # fmt: skip
 
 
+def untold(manifest: Manifest, frame: str) -> str | None:
+    """Why motion in a frame cannot be told from the pictures of a manifest with poses; None where it can."""
+    if manifest.anchored or frame == "camera" or not manifest.posed.any():
+        return None
+    return (f"{manifest.file} has poses from structure from motion, where every object's own frame lies as it happened to: no "
+            f"picture tells motion in it, found conditioning.frame={frame}, expected conditioning.frame=camera")  # fmt: skip
+
+
 def estimated(config: TrainConfig, manifest: Manifest, rows: np.ndarray, caches: Path) -> EstimatedMotion:
     """The estimated motion of some rows of a manifest; what is missing of it is made first, resumably, with a bar.
 

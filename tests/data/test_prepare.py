@@ -23,6 +23,7 @@ from vsie.data.readers.base import ClipEntry, LeftOut
 from vsie.files import locked
 
 IMAGES = {"name": "images", "min_frames": 2}
+RECONSTRUCTED = ("co3d", "colmap", "mvimgnet", "realestate10k")  # by structure from motion, in frames of their own
 
 
 def left_out(out) -> dict[str, str]:
@@ -44,6 +45,9 @@ def test_every_reader_has_a_yaml_that_says_its_defaults():
     for name in components.names("data.readers"):
         reader = compose("train", [f"data={name}", "data.root=DIR"]).data.reader
         options = components.options(components.find("data.readers", name))
+        data = compose("train", [f"data={name}", "data.root=DIR"])
+        assert (data.conditioning.frame == "camera") == (name in RECONSTRUCTED)
+        assert components.build_from("data.readers", reader).anchored == (name == "uco3d")
         assert reader == {"name": name} | {key: default for key, (_, default) in options.items()}
         assert (CONFIGS / "data" / f"{name}.yaml").read_text().startswith("# ")
     with pytest.raises(ValueError, match="val_fraction"):

@@ -125,13 +125,25 @@ def test_the_whole_report(tmp_path, capsys, motion):
     assert "steering/mrr/low" in metrics
     told = "direct supervision: poses or labels were targets"
     assert all(told not in (tmp_path / name).read_text() for name in ("table.txt", "table.md"))
+    (tmp_path / write.STAMP).write_text("{}")  # of a study, that judged what is judged anew now
     method.direct_supervision = True
     write_report(tmp_path, tmp_path, result, test, clips, ["a", "b", "c", "d"], method, deltas)
     assert all(told in (tmp_path / name).read_text() for name in ("table.txt", "table.md"))
     for file in files:
         if file.suffix == ".png":
             drawn(file)
-    assert "MRR among the object's views" in capsys.readouterr().out
+    assert "MRR among the object's views" in capsys.readouterr().out and not (tmp_path / write.STAMP).exists()
+
+
+def test_where_clips_have_no_common_frame_turns_are_drawn_from_each_ones_first():
+    data = features(objects=6, frames=5, seed=1)
+    true = torch.from_numpy(data.poses)
+    own = pose.rigid(pose.exp(torch.randn(len(true), 1, 3, dtype=torch.float64)))  # each clip's object lies as it happened to
+    loose = dataclasses.replace(data, poses=(true @ own).numpy(), orbits=np.arange(len(true)))
+    expected = torch.rad2deg(pose.geodesic(true[:, :1], true)).flatten()
+    np.testing.assert_allclose(write.frame_angles(loose), expected, atol=1e-5)
+    about = write.angle_about(write.body_axis(data), true[:1, 0], true.flatten(0, 1))
+    np.testing.assert_allclose(write.frame_angles(data), about)
 
 
 def test_turns_are_drawn_about_the_objects_own_axis_whatever_the_frame_of_the_deltas(monkeypatch, tmp_path):

@@ -146,6 +146,8 @@ def test_the_probe_reads_the_pose_where_it_is_and_only_there(frame):
     assert scores["equi"]["r2"] > 0.6 and scores["equi"]["acc@30"] > 4 * floor["constant"]["acc@30"]
     assert scores["inv"]["geodesic_median_deg"] > 0.8 * constant and scores["inv"]["r2"] < 0.05
     assert floor["constant"]["r2"] == pytest.approx(0, abs=0.05)
+    assert all(floor["floor"][name] == (min if "deg" in name else max)(value, floor["identity"][name])
+               for name, value in floor["constant"].items())  # fmt: skip
 
 
 def test_the_probe_is_the_same_twice():

@@ -48,6 +48,8 @@ def test_comparison_prints_median_and_range():
     assert "| MRR among the object's views | 0.390 (0.350-0.410) | 0.130 | 0.130 |" in text
     assert "| rotation of a pair, median deg, equi (lower is better) | - | 40.0 | - |" in text
     assert "Top-1" not in text  # nobody has it
+    other = [{"steering/mrr": 0.3, "steering/mrr/floor": 0.25}]  # judged on other clips
+    assert "| 0.390 (0.350-0.410) | 0.300 | 0.130 to 0.250 |" in tables.compare({"vsie": seeds, "other": other})
     assert len(set(map(len, tables.compare({"vsie": seeds}, form="terminal").splitlines()))) == 1
     with pytest.raises(ValueError, match="at least one run"):
         tables.compare({"vsie": []})

@@ -325,3 +325,10 @@ def test_of_a_turntable_few_directions_are_told(options, told):
     everywhere = pose.rigid(pose.exp(torch.randn(500, 3)))
     method.fit(everywhere[:250], everywhere[250:])
     assert method.predictor.basis_size == (16 if told == 16 else method.conditioning.width)
+
+
+def test_a_method_that_is_told_nothing_takes_clips_that_do_not_move():
+    still = torch.eye(4).expand(10, 4, 4)
+    build_method(config("vicreg")).fit(still, still)
+    with pytest.raises(ValueError, match="all the same motion"):
+        build_method(config("vsie")).fit(still, still)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
+from vsie import checkpoint
 from vsie.predictors import Hypernetwork
 
 
@@ -114,3 +116,15 @@ def test_directions_are_kept_with_the_weights():
     deltas = told(20).float()
     assert other.basis_size == 3
     assert torch.equal(other(torch.ones(20, 12), deltas), predictor(torch.ones(20, 12), deltas))
+
+
+def test_a_checkpoint_from_before_directions_were_kept_is_read_as_one_of_all(tmp_path):
+    predictor, other = Hypernetwork(12, 9), Hypernetwork(12, 9)
+    run = torch.nn.ModuleDict({"predictor": predictor})
+    config = {"encoder": {}, "method": {}, "conditioning": {}, "predictor": {}}
+    file = checkpoint.save(tmp_path, run, config, {}) / checkpoint.FILES[0]
+    file.write_bytes(save({name: tensor for name, tensor in load_file(file).items() if "directions" not in name}))
+    other.fit(told(100).float())
+    checkpoint.load_weights(tmp_path, torch.nn.ModuleDict({"predictor": other}))
+    deltas = told(20).float()
+    assert other.basis_size == 9 and torch.equal(other(torch.ones(20, 12), deltas), predictor(torch.ones(20, 12), deltas))

@@ -147,6 +147,15 @@ def test_a_run_of_another_config_is_not_taken_for_the_planned_one(tmp_path, monk
     assert len(tools.calls) == 2
 
 
+def test_the_budget_is_the_grids_unless_it_is_said_once(tmp_path):
+    def images(**more):
+        return {cell.config.trainer.images for cell in runs.planned(GRID, tmp_path, seeds=[0], **more)}
+
+    assert images() == {512} and images(images=1024) == {1024} and images(overrides=["trainer.images=2048"]) == {2048}
+    with pytest.raises(ValueError, match="images is 1024 and overrides has trainer.images=2048, expected one of them"):
+        images(images=1024, overrides=["trainer.images=2048"])
+
+
 def with_more(*arguments, **options):
     """A judged run with outcomes that no page shows."""
     row, seed, folder = test_page.judged(*arguments, **options)

@@ -33,7 +33,9 @@ def overrides(clips, out, *more: str) -> list[str]:
 def train_process(tools, arguments: list[str], launcher: tuple[str, ...] = (), cwd=None, **environment: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, str(tools / "train.py"), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def weights(run) -> dict[str, torch.Tensor]:
@@ -109,6 +111,19 @@ def test_sigterm_saves_and_exits_cleanly(whole, clips, tools, tmp_path, sweep):
     assert "stopped by SIGTERM at step" in output and list(run.parent.iterdir()) == [run]
     pipeline.train(compose("train", arguments))
     assert_same_bits(weights(whole), weights(run))
+
+
+def test_sigterm_to_the_whole_group_of_processes_saves_too(whole, clips, tools, tmp_path):
+    """As `timeout` and job managers send it: loader processes must not die of it before the trainer has saved."""
+    arguments = overrides(clips, tmp_path / "run")
+    process = train_process(tools, [*arguments, "data.workers=2", "trainer.checkpoint_seconds=1000"])
+    while process.poll() is None and not (tmp_path / "run" / "log.csv").exists():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and "stopped by SIGTERM at step" in output, output
+    pipeline.train(compose("train", arguments))
+    assert_same_bits(weights(whole), weights(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("what", ["method=byol", "method=supervised", "method.after=1"])

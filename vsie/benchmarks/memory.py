@@ -114,14 +114,14 @@ def rows(seconds: float) -> Rows:
 
 
 def measured(
-    *, embeddings: int = 500_000, dim: int = 1024, queries: int = 2048, objects: int = LARGE // VIEWS + 100
+    *, embeddings: int = 500_000, dim: int = 1024, queries: int = 2 * steering.CHUNK, objects: int = LARGE // VIEWS + 100
 ) -> Rows:
     """MRR and PRE of many embeddings, and how memory grows with the objects (from `objects` to twice as many).
 
     Args:
         embeddings: For MRR and PRE, 50 views of each object.
         dim: Their width.
-        queries: Of PRE that are run, each against all embeddings; as many as are searched at once, so more take no more memory.
+        queries: Of PRE that are run, each against all embeddings; twice what is searched at once: more take no more memory.
         objects: More than are kept in memory.
     """
     rows: Rows = []

@@ -23,7 +23,8 @@ class ClipsDataset(Dataset):
     """The clips of a split, whole and in the order of the manifest.
 
     Item i is a dict of frames uint8 (T, H, W, 3); times float64 (T,); label int64, -1 without; object int64, index into
-    `manifest.objects`; clip int64; path, str, as in the manifest; where the clip has poses, poses float32 (T, 4, 4).
+    `manifest.objects`; clip int64; path, str, as in the manifest; where the clip has poses, poses float32 (T, 4, 4); where
+    these are not `Manifest.anchored`, orbit int64, equal for clips with poses in one frame.
     A video that cannot be read is a VideoError: an evaluation on fewer clips would be another one, and `of_one_length` leaves out
     what cannot be opened, and says so. Where only pictures are damaged, nothing but decoding them tells: with a cache that is
     known from the start, without one it is a VideoError here.
@@ -74,6 +75,8 @@ class ClipsDataset(Dataset):
             }
             if clip.poses is not None:
                 item["poses"] = torch.from_numpy(clip.poses[numbers].astype(np.float32))
+            if not self.manifest.anchored:
+                item["orbit"] = item["object"]
             if self.manifest.latent_names:
                 known = self.manifest.latents(row, len(clip)) if clip.latents is None else clip.latents
                 item["latents"] = torch.from_numpy(np.asarray(known)[numbers])

@@ -9,7 +9,9 @@ million Python objects that every forked worker would copy by touching them.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ LATENTS = ("rotation_x", "rotation_y", "rotation_z", "floor_hue", "spot_theta", 
            "translation_x", "translation_y", "translation_z")  # fmt: skip
 COLUMNS = ("path", "label", "object", "clip", "split", "poses")
 SPLITS = ("train", "val", "test")
+ABOUT, ANCHORED = "prepared.json", "anchored"  # what `vsie.data.prepare` says beside a manifest, see `Manifest.anchored`
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .wmv .flv .3gp .ogv .gif".split())
 SUFFIXES = VIDEO_SUFFIXES | {image_sequence.SUFFIX}
 Strings = np.dtypes.StringDType()
@@ -47,6 +50,9 @@ class Manifest:
         classes: Names of the classes; the numbers themselves where there is no classes.txt.
         latent_names: Names of what else is known of each frame, such as the hue of its light; empty where nothing is.
         unordered: Whether the frames of a clip are views in no order of their own, as in `three_die_bench`.
+        anchored: Whether the objects' own frames, in which their poses are, can be told from a picture. Those of structure from
+            motion lie as they happened to (`vsie.data.prepare` says so beside its manifests): then only poses of one object
+            can be compared, and motion can be told in the camera's frame alone.
     """
 
     file: Path
@@ -61,6 +67,7 @@ class Manifest:
     classes: tuple[str, ...]
     latent_names: tuple[str, ...] = ()
     unordered: bool = False
+    anchored: bool = True
 
     def __len__(self) -> int:
         return len(self.path)
@@ -184,9 +191,13 @@ def load(path: str | os.PathLike, *, split: str = "train") -> Manifest:
             if not first:
                 raise ValueError(f"{path}: the manifest is empty")
             two_columns = "," not in first or first.split()[-1].lstrip("-").isdigit()
-            return _build(path, path.parent, _pairs(path, file, split) if two_columns else _table(path, file))
+            found = _build(path, path.parent, _pairs(path, file, split) if two_columns else _table(path, file))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
+    prepared = path.parent / ABOUT
+    if prepared.is_file():
+        return dataclasses.replace(found, anchored=bool(json.loads(prepared.read_text(encoding="utf-8")).get(ANCHORED, False)))
+    return found
 
 
 def _bare(name: Path, split: str) -> dict[str, str]:

@@ -24,12 +24,11 @@ from tqdm import tqdm
 
 from vsie import components
 from vsie.data.image_sequence import SUFFIX, natural
-from vsie.data.manifest import COLUMNS
+from vsie.data.manifest import ABOUT, ANCHORED, COLUMNS
 from vsie.data.readers.base import ClipEntry, LeftOut, Reader, increasing
 from vsie.files import locked, write_text
 
-VERSION = 1
-ABOUT = "prepared.json"
+VERSION = 2
 ROOM = "data.readers"
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,8 @@ def prepare(
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of data (reader {reader.get('name')})")
     component: Reader = components.build_from(ROOM, reader)
-    about = {"version": VERSION, "reader": dict(reader), "root": str(root), "sources": _state(component.sources(root))}
+    about = {"version": VERSION, "reader": dict(reader), "root": str(root), "sources": _state(component.sources(root)),
+             ANCHORED: component.anchored}  # fmt: skip
     with locked(out):  # another that prepares the same waits, and takes it from there
         before = _about(out)
         if before is None and out.exists() and any(out.iterdir()):
@@ -112,7 +112,7 @@ def _state(sources: list[Path]) -> str:
 
 def _write(reader: Reader, root: Path, folder: Path, progress: bool) -> tuple[int, int]:
     """All files but the last; returns the numbers of clips kept and left out."""
-    rows: list[tuple[str, str | int | None, str, str, bool]] = []  # path, label, object, split, posed
+    rows: list[tuple[str, str | int | None, str, str, bool, str]] = []  # path, label, object, split, posed, held out with
     left: list[LeftOut] = []
     names: set[str] = set()
     for entry in tqdm(reader.clips(root), desc="prepare", unit="clip", disable=not progress, mininterval=1):
@@ -132,7 +132,8 @@ def _write(reader: Reader, root: Path, folder: Path, progress: bool) -> tuple[in
             known = {} if entry.intrinsics is None else {"intrinsics": entry.intrinsics}
             times = entry.times - entry.times[0]
             np.savez(folder / f"{place}.npz", times=times, object_in_camera=entry.poses, **known)
-        rows.append((path, entry.label, entry.object or entry.name, entry.split, entry.poses is not None))
+        shown = entry.object or entry.name
+        rows.append((path, entry.label, shown, entry.split, entry.poses is not None, entry.source or shown))
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerows([("name", "reason"), *((item.name, item.reason) for item in left)])
@@ -175,16 +176,17 @@ def _manifest(rows: list[tuple], reader: Reader, root: Path, folder: Path) -> No
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for path, label, name, split, posed in rows:
+    for path, label, name, split, posed, source in rows:
         poses = f"{path.removesuffix(SUFFIX)}.npz" if posed else ""
-        writer.writerow((path, "" if label is None else classes[label], name, "", "val" if name in held else split, poses))
+        split = "val" if split == "train" and source in held else split
+        writer.writerow((path, "" if label is None else classes[label], name, "", split, poses))
     write_text(folder / "manifest.csv", lines.getvalue())
 
 
 def _held_out(rows: list[tuple], share: float) -> set[str]:
-    """Objects of the split train that become the split val of a data set without one: those with the smallest hashes."""
-    objects = sorted({name for _, _, name, split, _ in rows if split == "train"})
-    if not share or len(objects) < 2 or any(split == "val" for *_, split, _ in rows):
+    """Sources of the split train that become the split val of a data set without one: those with the smallest hashes."""
+    sources = sorted({source for *_, split, _, source in rows if split == "train"})
+    if not share or len(sources) < 2 or any(split == "val" for *_, split, _, _ in rows):
         return set()
-    order = sorted(objects, key=lambda name: hashlib.sha256(name.encode()).digest())
-    return set(order[: min(math.ceil(share * len(objects)), len(objects) - 1)])
+    order = sorted(sources, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return set(order[: min(math.ceil(share * len(sources)), len(sources) - 1)])

@@ -265,7 +265,8 @@ def score(output: Tensor, targets: Targets, source: Tensor, target: Tensor, obje
 
 def floors(train: Targets, groups: list[np.ndarray], test: Targets, source: Tensor, target: Tensor, *, seed: int = 0) -> dict:
     """Scores of who looks at nothing: ``constant`` (the best constant for each measure, found on train pairs; for the
-    two R2 the train mean) and ``identity`` (no rotation)."""
+    two R2 the train mean), ``identity`` (no rotation), and ``floor``, the better of both: constants are found on other pairs than
+    they are judged on, and where only pairs near each other can be hit by one those of few views are too few to find it."""
     generator = torch.Generator().manual_seed(seed + 1)
     train_source, train_target = _draw_pairs([torch.from_numpy(g) for g in groups if len(g) > 1], 16, generator)
     numbers = train.numbers(train_source, train_target)
@@ -279,4 +280,5 @@ def floors(train: Targets, groups: list[np.ndarray], test: Targets, source: Tens
         value = value.expand(wanted.shape)
         result[name]["r2"] = float(rotations.r2_per_dimension(rotations.r2_sums(value[:, :9], wanted[:, :9]).sum(0)))
         result[name]["r2_sie"] = float(rotations.r2_sie(rotations.r2_sums(value[:, 9:], wanted[:, 9:]).sum(0)))
-    return result
+    better = {name: min if "deg" in name else max for name in result["constant"]}
+    return result | {"floor": {name: better[name](value, result["identity"][name]) for name, value in result["constant"].items()}}

@@ -4,7 +4,7 @@ Keys: ``classification/{top1,top5,knn,clip_top1}/<part>``, ``pose/{geodesic_medi
 r2_sie}/<part>`` (and ``/inversion`` for the four angles: the predictor inverted on the very same pairs), ``steering/{mrr,
 hit@1,hit@5,pre}``, ``tracking/{probe,inversion}/{rpe_deg@h,rpe_pair_deg@h,drift_deg,drift_pair_deg,closed_loop_deg,
 pair_median_deg,drift_exponent}``, ``collapse/{rankme,std,within_object_share}/<part>``. Beside a key: ``<key>/floor`` (chance
-or the best constant; of tracking, no motion where that is better), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``,
+or the best constant; of rotations no motion where that is better), ``<key>/identity``, ``<key>/random_init``. Parts are ``inv``,
 ``equi``, ``all``.
 
 More protocols are files of this folder that have a `protocol(task)`, which says what its keys are: seis, ladder, leakage,
@@ -47,7 +47,7 @@ from vsie.feature_set import Features, flat
 PROTOCOLS = ("classification", "rotation", "colour", "pre", "mrr", "pose", "tracking")
 RELEASED = PROTOCOLS[:-1]  # those that SIE has released a definition of; its `pose` is rotation, mrr and pre
 DEFAULT = ("classification", "pose", "tracking")
-VERSION = 3  # one more wherever a probe or a measure changes what it gives: figures of two versions are not compared
+VERSION = 3  # one more wherever a probe or a measure (not its floor) gives something else: two versions are not compared
 COMPATIBLE = ("sie",)
 STEPS_PER_OBJECT = 8  # of a pair probe: with 27 objects 150 steps found what 1,200 did, with 120 they did not
 PROBE_FRAMES = 24_000  # train frames that the pair probes see, evenly over the objects
@@ -171,6 +171,8 @@ class _Task:
                 if str(error) not in " ".join(self.result.notes):
                     self.result.notes.append(f"the predictor is not inverted: {error}")
                 return False
+            if getattr(self.steering, "uses_colour", False):
+                self.result.notes.append("the predictor is inverted as if no colour changed between two views")
         if self.embedded is None:
             self.embedded = steering.embed(self.steering, flat(self.test, part_of(self.steering), "clip"))
         return True
@@ -339,7 +341,7 @@ def _pose(task: _Task) -> None:
         for name, value in scores.metrics().items():
             if name == "r2_sie" and not task.test.anchored:  # signs of quaternions are those of poses
                 continue
-            beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
+            beside = {kind: floors[kind][name] for kind in ("floor", "identity")}
             if random:
                 beside["random_init"] = random[name]
             task.result.add(f"pose/{name}/{part}", value, intervals[name], **beside)
@@ -351,7 +353,7 @@ def _pose(task: _Task) -> None:
     errors = rotations.errors_deg(relative, test_targets.rotations(source, target))
     intervals = pose.angle_intervals(errors, objects, task.seed)
     for name, value in rotations.summarise(errors).items():
-        beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
+        beside = {kind: floors[kind][name] for kind in ("floor", "identity")}
         task.result.add(f"pose/{name}/inversion", value, intervals[name], **beside)
     task.result.samples["pose/geodesic_median_deg/inversion"] = of_items("median", errors, objects)
 

@@ -173,8 +173,8 @@ def floors(train: Features, clips: Clips, frame: str, *, seed: int = 0) -> dict[
 
     ``constant``: for each horizon the best constant rotation of the train clips at that horizon (drift: at the whole
     clip's). ``identity``: nothing moves. ``floor``: the lower of both, since clips that turn either way have two best constants,
-    and which side of the test clips is the larger is chance. The closed loop of both is about 0 whatever the data, so its floor is
-    instead that of deltas of the right horizon drawn from random train clips.
+    and which side of the test clips is the larger is chance. The closed loop of both is about 0 whatever the data, so its floor
+    is instead that of deltas of the right horizon drawn from random train clips.
     """
     rotation = torch.from_numpy(np.ascontiguousarray(train.poses[:, : clips.frames, :3, :3], dtype=np.float64))
     true = clips.poses[..., :3, :3]

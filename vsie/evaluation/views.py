@@ -52,6 +52,7 @@ def rotation(task) -> None:
         wanted = test_targets.numbers(source, target)[:, 9:]
         terms = rotations.r2_sums(numbers[9:].expand(wanted.shape), wanted).sum(0)
         floors[kind]["r2_quaternion"] = float(rotations.r2_per_dimension(terms))
+    floors["floor"]["r2_quaternion"] = max(floors[kind]["r2_quaternion"] for kind in ("constant", "identity"))
 
     def measures(scores: pose.PairScores) -> dict[str, float]:
         quaternions = float(rotations.r2_per_dimension(scores.quaternions.sum(0)))
@@ -69,7 +70,7 @@ def rotation(task) -> None:
         for name, value in measures(scores).items():
             if name == "r2_sie" or (name == "r2_quaternion" and not task.test.anchored):
                 continue  # the one is compat=sie's, the other has signs that are those of poses
-            beside = {"floor": floors["constant"][name], "identity": floors["identity"][name]}
+            beside = {kind: floors[kind][name] for kind in ("floor", "identity")}
             beside |= {"random_init": random[name]} if random else {}
             task.result.add(f"rotation/{name}/{part}", value, intervals[name], **beside)
 

@@ -32,6 +32,7 @@ class AugSelf(Method):
 
     TERMS = ("identity", "delta")
     NEEDS_PREDICTOR = False
+    told = True
     PROJECTORS = "whole"
     direct_supervision = True
     similarity = "cosine"

@@ -80,6 +80,7 @@ class Method(nn.Module):
     NEEDS_PREDICTOR = True
     VIEWS = 2  # of an object, the least that the terms are of
     PROJECTORS = "parts"  # one for each part; ``invariant``: for that alone; ``whole``: one, `projector`, for all; ``none``
+    told = False  # whether the conditioning is of use without a predictor
     direct_supervision = False  # whether a pose or a label is a target: never in one column, unmarked, with those that are not
     needs_labels = False  # then `terms` is given the labels too
     weighs = False  # whether `terms` takes `trust` (B, N, N) in the motion between views: all that are told or asked of motion
@@ -130,7 +131,8 @@ class Method(nn.Module):
     @torch.no_grad()
     def fit(self, source: Tensor, target: Tensor) -> None:
         """Take from training pairs of poses (M, 4, 4), before the training, what conditioning and predictor go by."""
-        self.conditioning.fit(source, target)
+        if self.predictor is not None or self.told:
+            self.conditioning.fit(source, target)
         if self.predictor is not None:
             self.predictor.fit(self.conditioning(source, target))
 

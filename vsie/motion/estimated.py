@@ -7,6 +7,7 @@ over 1, 2, 4, ... frames. Everything is in shared memory, once for all workers o
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,10 @@ class EstimatedClips(CutClips):
             start, length = motion.reliable(row)
             if length >= frames:
                 places.append((place, start + min(widest, length // frames) * np.arange(frames)))
-        super().__init__(clips, places, f"{motion.folder} {frames} {widest} orbits")
+        digest = hashlib.sha256()
+        for place, numbers in places:
+            digest.update(numbers.tobytes() + motion.poses(int(clips.rows[place])).tobytes())
+        super().__init__(clips, places, f"{motion.folder} {frames} {widest} orbits {digest.hexdigest()}")
         self.motion = motion
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:

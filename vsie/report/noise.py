@@ -80,8 +80,11 @@ def middle(runs: Sequence[Mapping[str, float]], key: str) -> float:
 
 
 def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """All measures, the median over seeds."""
+    """All measures, the median over seeds; of their intervals the outermost ends, as each is over the objects of one run."""
     found = {key: middle(runs, key) for key in {key for run in runs for key in run}}
+    for end, extreme in (("/low", min), ("/high", max)):
+        of_all = {key: [run[key] for run in runs if not math.isnan(run.get(key, math.nan))] for key in found if key.endswith(end)}
+        found |= {key: extreme(values) for key, values in of_all.items() if values}
     return {key: value for key, value in found.items() if not math.isnan(value)}
 
 
@@ -92,7 +95,7 @@ def name(what: tuple[str, float]) -> str:
 
 
 def page(series: Series, said: Sequence[str] = ()) -> str:
-    """The table in Markdown: a row per kind of deltas, with 95 % intervals and the share of the gain that is kept.
+    """The table in Markdown: a row per kind of deltas, the ends of their 95 % intervals and the share of the gain that is kept.
 
     Args:
         series: Kind of deltas to the metrics of its seeds; ``("known", 0)`` is among them.
@@ -100,7 +103,7 @@ def page(series: Series, said: Sequence[str] = ()) -> str:
     """
     known = medians(series["known", 0.0])
     header = ["deltas", "seeds"]
-    header += [cell for key, title in MEASURES for cell in (f"{title.split(',')[0]} (95 %)", "gain kept (bounds)")]
+    header += [cell for key, title in MEASURES for cell in (f"{title.split(',')[0]} (bounds)", "gain kept (bounds)")]
     lines = ["| " + " | ".join([*header, "Top-1", "points from known"]) + " |", "|---|" + "---:|" * (len(header) + 1)]
     for what in order(series):
         run = medians(series[what])
@@ -119,7 +122,7 @@ def page(series: Series, said: Sequence[str] = ()) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     floors = [number(key, known.get(f"{key}/floor")) for key, _ in MEASURES]
     lines.append(f"| floor |  | {floors[0]} | 0% | {floors[1]} | 0% | {number(TOP1, known.get(f'{TOP1}/floor'))} |  |")
-    notes = ["", "Medians over seeds. The bounds of a share are the extremes of both runs' 95 % intervals.", *said]
+    notes = ["", "Medians over seeds. Bounds: the outermost ends of the seeds' 95 % intervals, of a share both kinds'.", *said]
     for what in order(series):
         if what[0] == "estimated":
             for key, title in MEASURES:

@@ -240,7 +240,8 @@ def compare(runs: Mapping[str, Sequence[Mapping[str, float]]], keys: Sequence[st
         floor = [run[f"{key}/floor"] for seeds in runs.values() for run in seeds if f"{key}/floor" in run]
         label = _long_name(key) + direction(key)
         cells = [spread(key, values) for values in found.values()]
-        lines.append([label, *cells, number(key, float(np.median(floor or [np.nan])))])
+        floors = list(dict.fromkeys(number(key, value) for value in (min(floor), max(floor)))) if floor else ["-"]
+        lines.append([label, *cells, " to ".join(floors)])  # of one number where all were judged on the same clips
     if form == "terminal":
         head, *body = _aligned(header, lines)
         return "\n".join([head, "-" * len(head), *body])

@@ -13,13 +13,14 @@ import torch
 from vsie import pose
 from vsie.evaluation import paired
 from vsie.evaluation import steering as steering_measure
-from vsie.evaluation.inputs import Steering, part_of
+from vsie.evaluation.inputs import Steering, part_of, view_poses
 from vsie.evaluation.suite import Result
 from vsie.feature_set import Features, flat
 from vsie.files import write_text
 from vsie.report import figures, measures, tables
 
 STRIP_ROWS, STRIP_STEPS, PLOTTED_CLIPS = 4, 8, 8
+STAMP = "judged.json"  # in which a study says what a run was judged on: of no use any more where a run is judged otherwise
 OF_SOME = ("measures.md", "layers.csv", "layers.png", "trajectories.png", "steering.png", "samples.npz")  # of some protocols
 
 
@@ -68,8 +69,7 @@ def write_report(
         written.append(figures.training_curves(Path(run) / "log.csv", out / "training.png"))
     own = [name for name in test.parts() if name != "all"] or ["all"]
     parts = {name: flat(test, name, "clip").numpy() for name in own}
-    poses, turned = torch.from_numpy(test.poses.reshape(-1, 4, 4)), body_axis(test)
-    angles = angle_about(turned, poses[:1], poses)
+    turned, angles = body_axis(test), frame_angles(test)
     written.append(
         figures.components(parts, np.repeat(test.labels, test.frames), angles, out / "components.png", classes=classes)
     )
@@ -78,6 +78,7 @@ def write_report(
     if getattr(method, "steers", True) and part_of(method) in test.parts():
         strip = _strip(test, dataset, method, turned, out / "steering.png")
         written += [strip] if strip is not None else []
+    (out / STAMP).unlink(missing_ok=True)
     there = {*written, *([out / "samples.npz"] if result.samples else [])}
     for name in () if keep else OF_SOME:  # what an earlier evaluation of other questions left here
         if out / name not in there:
@@ -115,6 +116,17 @@ def body_axis(test: Features) -> torch.Tensor:
         return torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return motion_axis(pose.delta(poses[first], poses[second]))
+
+
+def frame_angles(test: Features) -> np.ndarray:
+    """How far each of all N * F frames is turned, degrees (N * F,): about the main axis from the first of all; where clips have
+    no common frame (`Features.anchored`) about whichever axis from the first that has one with it."""
+    poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
+    if test.anchored:
+        return angle_about(body_axis(test), poses[:1], poses)
+    _, first, member = np.unique(test.orbit, return_index=True, return_inverse=True)
+    start = poses[torch.from_numpy(np.repeat(first[member], test.frames) * test.frames)]
+    return torch.rad2deg(pose.geodesic(start, poses)).numpy()
 
 
 def angle_about(axis: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
@@ -168,17 +180,18 @@ def sweep(test: Features, method: Steering, axis: torch.Tensor, rows: int = STRI
     groups = [group for group in test.views(steering_measure.VIEWS) if len(group) > STRIP_STEPS]
     if not groups:
         return None
-    poses = torch.from_numpy(test.poses.reshape(-1, 4, 4))
+    poses, told = torch.from_numpy(test.poses.reshape(-1, 4, 4)), view_poses(method, test)
     embedded = steering_measure.embed(method, flat(test, part_of(method), "clip"))
     wanted = np.linspace(-180, 180, STRIP_STEPS + 1)[1:]
     sources, found, truth = [], [], []
     for group in [groups[i] for i in _even(np.arange(len(groups)), rows)]:
         index = torch.from_numpy(group)
         others = index[1:]
-        angle = angle_about(axis, poses[index[0]], poses[others])
+        own = axis if test.anchored else motion_axis(pose.delta(poses[index[:1]], poses[others]))
+        angle = angle_about(own, poses[index[0]], poses[others])
         gap = np.abs((angle[None] - wanted[:, None] + 180) % 360 - 180)
         target = others[torch.from_numpy(gap.argmin(1))]
-        predicted = steering_measure.steered(method, embedded[index[:1]], poses[index[:1]], poses[target])
+        predicted = steering_measure.steered(method, embedded[index[:1]], told[index[:1]], told[target])
         sources.append(int(index[0]))
         found.append(others[steering_measure.nearest(method, predicted, embedded[others])].numpy())
         truth.append(target.numpy())

@@ -36,11 +36,11 @@ from vsie import checkpoint, pipeline
 from vsie.config import CONFIGS, compose, from_plain, to_plain
 from vsie.evaluation import paired, suite
 from vsie.files import atomic_path, write_text
+from vsie.report.write import STAMP
 from vsie.schemas import GridConfig, TrainConfig
 from vsie.study import page, verdicts
 
 TOOLS = CONFIGS.parent / "tools"
-STAMP = "judged.json"
 SAMPLES = "samples.npz"
 FOUND = ("config.yaml", "metrics.json", SAMPLES, STAMP)  # what the page is made of
 LINKED = ("config.yaml", "log.csv", "checkpoint/*", "features/[!.]*/*")  # a folder each; none that is half written
@@ -93,7 +93,10 @@ def planned(
         raise ValueError(f"rows: the grid has no row {', '.join(unknown)}; it has {', '.join(grid.rows)}")
     if len(set(seeds)) < len(seeds) or not seeds:
         raise ValueError(f"seeds is {list(seeds)}, expected at least one, each once")
-    budget = images if images is not None else grid.images
+    own = [entry for entry in overrides if entry.partition("=")[0].lstrip("+") == "trainer.images"]
+    if own and images is not None:
+        raise ValueError(f"images is {images} and overrides has {own[-1]}, expected one of them")
+    budget = images if images is not None or own else grid.images
     made: dict[str, tuple[tuple[str, ...], TrainConfig]] = {}
     for row in rows:
         told = [*grid.common, *overrides, *grid.rows[row], *([] if budget is None else [f"trainer.images={budget}"])]
@@ -438,7 +441,8 @@ def study(
                 f"{found.get('measures')} on data {found.get('data')}, and the others by {suite.VERSION} on {data}"
             )
         lacking = [name for name in protocol if name not in found["protocol"]]
-        notes.append(f"{cell.name}: {place} has no weights and was not asked {', '.join(lacking)}.")
+        said = f"was not asked {', '.join(lacking)}" if lacking else "cannot be judged again"
+        notes.append(f"{cell.name}: {place} has no weights and {said}.")
         todo.remove(cell)
     failed: dict[Cell, str] = {}
     if todo:

@@ -210,6 +210,7 @@ class Trainer(TrainerConfig):
         loader = DataLoader(
             dataset, batch_sampler=order, num_workers=workers, collate_fn=collate,
             multiprocessing_context="spawn" if workers else None, pin_memory=self.fabric.device.type == "cuda",
+            worker_init_fn=outlive_terminations,
         )  # fmt: skip
         stream = iter(loader)
         while True:
@@ -301,6 +302,11 @@ def terminations() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def outlive_terminations(worker: int) -> None:
+    """Of a loader process: SIGTERM, which may go to the whole group of processes, is the trainer's, that saves and ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def parameter_groups(module: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

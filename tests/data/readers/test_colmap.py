@@ -13,7 +13,8 @@ from tests.data.conftest import moving_picture
 from tests.data.readers.test_co3d import turned
 from tests.data.test_image_sequence import write_images
 from tests.data.test_prepare import left_out
-from vsie import pose
+from vsie import pipeline, pose
+from vsie.config import compose
 from vsie.data import ClipsDataset, load
 from vsie.data.prepare import prepare
 from vsie.data.readers.colmap import MODELS, read_model
@@ -99,6 +100,22 @@ def test_a_model_is_a_clip_in_the_order_of_its_images(tmp_path, binary, model):
     with np.load(table.pose_file(0)) as archive:
         focal = (40, 40) if MODELS[model][2] == 1 else (40, 44)
         np.testing.assert_allclose(archive["intrinsics"], [[focal[0], 0, 16], [0, focal[1], 12], [0, 0, 1]])
+
+
+def test_poses_of_reconstructions_are_told_in_the_cameras_frame_alone(tmp_path, monkeypatch):
+    """Each model's world lies as it happened to: a delta in it says nothing that a picture shows."""
+    for name in ("garden", "house", "tower"):
+        write_images(tmp_path / "scenes" / name / "images", moving_picture(12, 24, 32))
+        write_model(tmp_path / "scenes" / name / "sparse", turned(12), [f"frame{n}.png" for n in range(12)], binary=False)
+    table = load(prepare(COLMAP, tmp_path / "scenes", tmp_path / "out", progress=False))
+    assert not table.anchored and [int(ClipsDataset(table, None)[row]["orbit"]) for row in range(3)] == [0, 1, 2]
+    monkeypatch.setenv("VSIE_DATA", str(tmp_path / "cache"))
+    reader = ["data=colmap", f"data.root={tmp_path / 'scenes'}", "data.size=16", f"out={tmp_path / 'run'}"]
+    assert compose("train", reader).conditioning.frame == "camera"
+    for data in (reader, ["data=videos", f"data.root={tmp_path / 'out'}", f"out={tmp_path / 'run'}"]):
+        with pytest.raises(ValueError, match=r"no picture tells motion in it.* expected conditioning.frame=camera"):
+            pipeline.train(compose("train", [*data, "conditioning.frame=body", "trainer.batch=2"]))
+    assert not (tmp_path / "run").exists()
 
 
 def test_reduced_images_reduce_the_camera_and_another_shape_is_left_out(tmp_path):

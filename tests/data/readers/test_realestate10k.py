@@ -76,6 +76,20 @@ def test_frames_are_cut_out_of_videos(tmp_path):
         clips[1]
 
 
+def test_clips_of_one_video_are_held_out_together(tmp_path):
+    root = tmp_path / "re10k"
+    for number in range(24):
+        write_clip(root, "train", f"clip{number}", f"video{number % 6}-----"[:11])
+        write_images(root / "train" / f"clip{number}", moving_picture(5, 24, 32), "{}.png")
+        for frame, stamp in enumerate(STAMPS):
+            (root / "train" / f"clip{number}" / f"{frame}.png").rename(root / "train" / f"clip{number}" / f"{stamp}.png")
+    table = load(prepare(REALESTATE | {"val_fraction": 0.3}, root, tmp_path / "out", progress=False))
+    videos = {split: {int(name.rpartition("clip")[2]) % 6 for name in table.objects[table.object[table.rows(split)]]}
+              for split in ("train", "val")}  # fmt: skip
+    assert len(videos["val"]) == 2 and not videos["train"] & videos["val"] and len(table.rows("val")) == 8
+    assert not table.anchored  # each path's world is its first camera's
+
+
 def test_addresses_of_videos():
     for address in ("https://www.youtube.com/watch?v=0k1-A_b2c3D", "https://youtu.be/0k1-A_b2c3D",
                     "http://www.youtube.com/watch?list=x&v=0k1-A_b2c3D&t=3", "https://x/0k1-A_b2c3D"):  # fmt: skip

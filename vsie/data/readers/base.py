@@ -32,6 +32,7 @@ class ClipEntry:
         intrinsics: Pixels (3, 3) of the frames as they are on disk; None where unknown.
         label: Name of its class, or its number; None where there is none.
         object: What it shows; None for something of its own.
+        source: What it was cut from: clips of one source are held out together; None where that is its object.
         split: ``train``, ``val`` or ``test``.
     """
 
@@ -43,6 +44,7 @@ class ClipEntry:
     intrinsics: np.ndarray | None = None
     label: str | int | None = None
     object: str | None = None
+    source: str | None = None
     split: str = "train"
 
 
@@ -57,10 +59,16 @@ class LeftOut:
 class Reader:
     """Lists the clips of a data set.
 
+    Attributes:
+        anchored: Whether the objects' own frames, in which their poses are, can be told from a picture. Those of structure from
+            motion lie as they happened to.
+
     Args:
-        val_fraction: Share of the objects that are held out as split val where the data set has none; 0 for none.
+        val_fraction: Share of the objects (or sources) that are held out as split val where the data set has none; 0 for none.
         min_frames: Clips known to have fewer frames are left out.
     """
+
+    anchored = False
 
     def __init__(self, *, val_fraction: float = 0.1, min_frames: int = 8) -> None:
         if not 0 <= val_fraction < 1:

@@ -33,7 +33,7 @@ class RealEstate10k(Reader):
     Args:
         frames: Folder with ``{train,test}/<clip>/<timestamp>.jpg`` or ``<clip>/<timestamp>.jpg``; None for the data set's own.
         videos: Folder with ``<YouTube id>.mp4``, for clips without a folder of frames; None for none.
-        val_fraction: Of `Reader`; held out of train, as the data set has train and test.
+        val_fraction: Of `Reader`; held out of train, as the data set has train and test, by video: clips of one show one house.
         min_frames: Of `Reader`.
     """
 
@@ -86,7 +86,8 @@ class RealEstate10k(Reader):
         if isinstance(poses, LeftOut):
             return poses
         intrinsics = pixel_intrinsics(table[:, 1:3] * size[::-1], table[:, 3:5] * size[::-1])
-        return ClipEntry(name, video=video, images=files, times=times, poses=poses, intrinsics=intrinsics, split=split)
+        return ClipEntry(name, video=video, images=files, times=times, poses=poses, intrinsics=intrinsics, split=split,
+                         source=youtube_id(url))  # fmt: skip
 
     def _images(self, root: Path, folder: str, clip: str) -> dict[int, Path]:
         """The frames of a clip by timestamp."""

@@ -50,7 +50,7 @@ class Uco3d(Reader):
         super().__init__(val_fraction=val_fraction, min_frames=min_frames)
         if labels not in LABELS:
             raise ValueError(f"reader.labels is {labels!r}, expected one of {', '.join(LABELS)}")
-        self.subset, self.labels, self.aligned = subset, labels, aligned
+        self.subset, self.labels, self.aligned, self.anchored = subset, labels, aligned, aligned
 
     def sources(self, root: Path) -> list[Path]:
         """The data bases, and the folders two deep, to which downloads add."""
