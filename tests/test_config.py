@@ -161,8 +161,8 @@ def test_report_takes_folders_and_options(tools, tmp_path):
     (tmp_path / "runs" / "a=b").mkdir(parents=True)  # a folder, whatever its name
     result = run(tools, "report", "runs=[runs/c,'runs/d']", "runs/a=b", "runs/e=f", "--cfg", "job", cwd=tmp_path)
     assert result.returncode == 2 and "runs/e" in result.stderr
-    result = run(tools, "report", "runs=[runs/c,'runs/d']", "runs/a=b", "--cfg", "job", cwd=tmp_path)
-    assert "runs:\n- runs/c\n- runs/d\n- runs/a=b\n" in result.stdout, result.stderr
+    result = run(tools, "report", "runs=[runs/c,'runs/d,e']", "runs/a=b", "--cfg", "job", cwd=tmp_path)
+    assert "runs:\n- runs/c\n- runs/d,e\n- runs/a=b\n" in result.stdout, result.stderr
 
 
 def test_compose_names_the_nearest_key_too():

@@ -123,3 +123,14 @@ def test_what_is_no_npz_is_refused(tmp_path):
     np.save(tmp_path / "bare.npy", np.zeros(3))
     with pytest.raises(ValueError, match="bare.npy holds one bare array"):
         features_file.read(tmp_path / "bare.npy")
+
+
+def test_clips_whose_times_go_back_are_refused(tmp_path):
+    clips = dict(features=np.random.default_rng(0).normal(size=(6, 4, 5)), objects=np.arange(6), labels=np.arange(6) % 2)
+    times = np.tile(np.arange(4.0), (6, 1))
+    np.savez(tmp_path / "made.npz", times=times, **clips)
+    assert features_file.read(tmp_path / "made.npz").train.frames == 4
+    times[3] = times[3, ::-1]
+    np.savez(tmp_path / "made.npz", times=times, **clips)
+    with pytest.raises(ValueError, match="made.npz, key 'times' goes back in clip 3; expected the frames of a clip in"):
+        features_file.read(tmp_path / "made.npz")

@@ -258,18 +258,22 @@ def test_features_are_computed_again_where_poses_or_pictures_have_changed(debug,
     assert np.array_equal(poses(), before) and len(computed) == 1
     poses(size=24)
     assert len(computed) == 2
+    (tmp_path / "clips" / "prepared.json").write_text('{"anchored": false}')
+    poses()
+    assert len(computed) == 3, "features of poses without a common frame say so"
+    (tmp_path / "clips" / "prepared.json").unlink()
     (tmp_path / "run" / "features" / ".features-test-0.99999999.partial").mkdir()  # of one that was killed
     for file in (tmp_path / "clips").rglob("*.npz"):
         with np.load(file) as archive:
             fields = dict(archive)
         fields["object_in_camera"][:, 2, 3] += 1
         np.savez(file, **fields)
-    assert np.allclose(poses(), before + np.eye(4)[2][:, None] * np.eye(4)[3], atol=1e-6) and len(computed) == 3
+    assert np.allclose(poses(), before + np.eye(4)[2][:, None] * np.eye(4)[3], atol=1e-6) and len(computed) == 4
     (folder,) = (tmp_path / "run" / "features").iterdir()
     for file in list(folder.iterdir()):  # a run that a study took, whose features are not there any more
         file.unlink()
         file.symlink_to(tmp_path / "gone" / file.name)
-    assert len(poses()) == len(before) and len(computed) == 4
+    assert len(poses()) == len(before) and len(computed) == 5
 
 
 def test_clips_of_different_lengths_are_trained_on_judged_and_compared(tmp_path, tools, monkeypatch):

@@ -166,6 +166,10 @@ def test_trust_decides_which_training_deltas_there_are(videos):
     source, target = pipeline.training_deltas(dataset, 64)
     angle = pose.geodesic(source, target)
     assert len(source) == 64 and float(angle.max()) < 0.2 + 1e-3  # between the frames of a window
+    stills = WindowsDataset(load(videos[1]), "train", windows=2, frames=1, motion=Half())
+    stills.motion.trust = lambda rows, *given: torch.eye(2).expand(len(rows), 2, 2)  # of one frame there is no motion within
+    with pytest.raises(ValueError, match="the motion between no two steps of a clip is known"):
+        pipeline.training_deltas(stills, 8)
     dataset.motion.trust = lambda rows, *_: torch.zeros(*rows.shape, rows.shape[1])
     with pytest.raises(ValueError, match="the motion between no two steps of a clip is known"):
         pipeline.training_deltas(dataset, 8)

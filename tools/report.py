@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from vsie.config import hydra_main
@@ -25,11 +26,15 @@ def main(config: ReportConfig) -> None:
 
 def with_runs(arguments: list[str]) -> list[str]:
     """Arguments as Hydra takes them: run folders, and what has no =, are added to ``runs=[...]``."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
     folders, overrides, options = [], [], []
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        if argument.startswith("runs=[") and argument.endswith("]"):
-            folders += [entry.strip(" '\"") for entry in argument[6:-1].split(",") if entry.strip()]
-            continue
+        if argument.startswith("runs=["):
+            with suppress(HydraException):  # Hydra says what is wrong with it
+                folders += [str(entry) for entry in OverridesParser.create().parse_override(argument).value()]
+                continue
         of_option = argument.startswith("-") or before in VALUED
         named = "=" in argument and not Path(argument).is_dir()
         (options if of_option else overrides if named else folders).append(argument)

@@ -1,7 +1,7 @@
 """Feature extraction for downstream tasks: any videos in, one table of windows out.
 
 What is extracted is written in parts beside the output, a part per few videos, so that an interrupted extraction goes on
-where it stopped and nothing that grows with the videos is held in memory; the parts become one file at the end.
+where it stopped and no more than the windows of these is held in memory; the parts become one file at the end.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ def feature_set(
         version = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else source.stat().st_mtime_ns
         key.update(f"{source} {version} {split} {len(dataset)} {window} {precision}".encode())
         key.update(getattr(dataset, "told", "").encode())
+        key.update(b"" if dataset.manifest.anchored else b"orbits")
         key.update(b"in blocks" if method.encoder.stride > 1 else b"")  # before, clips went through such an encoder whole
         key.update(state_of(dataset).encode())
         if drawn is not None:

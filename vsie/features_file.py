@@ -233,6 +233,9 @@ def _times(file: Path, found: dict[str, np.ndarray], shape: tuple[int, ...]) -> 
         return np.broadcast_to(np.arange(shape[-1], dtype=np.float64), shape).copy()  # the order in the file
     if found["times"].dtype.kind not in "fiu" or not np.isfinite(found["times"]).all():
         raise _wrong(file, "times", f"is {found['times'].dtype}, or not finite", "seconds")
+    if found["times"].ndim > 1 and (np.diff(found["times"], axis=-1) < 0).any():
+        row = int(np.argmax((np.diff(found["times"], axis=-1) < 0).any(-1)))
+        raise _wrong(file, "times", f"goes back in clip {row}", "the frames of a clip in their order")
     return found["times"].astype(np.float64)
 
 

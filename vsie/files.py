@@ -8,7 +8,7 @@ import fcntl
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 
@@ -38,6 +38,19 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         _remove(temporary)
+
+
+def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files below a folder that end in one of `suffixes` (lower case) and are not hidden, sorted; links are followed."""
+    found, entered = [], set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(base)) in entered:  # a link to a folder above
+            folders.clear()
+            continue
+        entered.add(real)
+        visible = (name for name in names if not name.startswith("."))
+        found += [Path(base, name) for name in visible if os.path.splitext(name)[1].lower() in suffixes]
+    return sorted(found)
 
 
 def remove_partial(folder: Path, pattern: str) -> None:

@@ -176,7 +176,7 @@ def training_deltas(
                 taken = torch.rand(len(objects), generator=chance) < trust
                 sources[place], targets[place] = sources[place][taken], targets[place][taken]
         found = sum(len(part) for part in sources)
-        inside |= not found
+        inside |= not found and poses.shape[2] > 1
     if not found:
         raise ValueError(f"{dataset.manifest.file}: the motion between no two steps of a clip is known, so there is nothing to "
                          "learn from it: are the clips static?")  # fmt: skip
@@ -270,7 +270,7 @@ def run_folder(config: TrainConfig, varied: Sequence[str] = ()) -> Path:
 # What may differ between a run and the command that goes on with it: it changes how a run works, never what comes out.
 FREE = ("out", "resume", "threads", "protocol", "compat", "metric", "trainer.checkpoint_seconds", "trainer.log_steps",
         "trainer.tensorboard", "trainer.devices", "trainer.nodes", "data.workers", "data.render.workers", "motion.cache",
-        "motion.batch", "flow.workers")  # fmt: skip
+        "motion.batch", "flow.workers", "data.pose_frame")  # fmt: skip
 
 
 def check_claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:

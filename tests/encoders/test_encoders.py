@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vsie import components
-from vsie.encoders.frame import Frame
+from vsie.encoders.frame import Frame, torchvision_backbone
 
 CASES = [
     ("frame", dict(widths=(8, 16), depths=(1,), dim=32)),
@@ -92,3 +92,15 @@ def test_images_are_normalised_by_the_given_mean_and_std():
     torch.testing.assert_close(other.eval()(clip), plain.eval()(same), atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="encoder.std is"):
         Frame(std=(0.1, 0.0, 0.1))
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+@pytest.mark.parametrize(
+    ("name", "size"), [("maxvit_t", 224), ("googlenet", 64), ("mobilenet_v3_small", 32), ("convnext_tiny", 32)]
+)
+def test_features_of_torchvisions_networks_are_pooled_and_as_wide_as_said(name, size):
+    network, width = torchvision_backbone(name, None)
+    for training in (False, True):
+        with torch.no_grad():
+            assert network.train(training)(torch.rand(2, 3, size, size)).shape == (2, width)
+    assert not any(isinstance(layer, torch.nn.Dropout) for layer in list(network.children())[-1].modules())

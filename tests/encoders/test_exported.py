@@ -58,6 +58,22 @@ def test_clips_of_a_fixed_length_give_steps_and_a_still_is_held(tmp_path):
     assert torch.allclose(encoder(clip[:, :, :1]), means[:, :1], atol=1e-6)
 
 
+def test_sizes_that_are_open_in_a_range_are_kept_to(network, tmp_path):
+    side, twice = torch.export.Dim("side", min=80, max=200), 2 * torch.export.Dim("half", min=2, max=5)
+    images = export(network, torch.rand(4, 3, 96, 96), tmp_path / "images.pt2", ({2: side, 3: side},))
+    assert Exported(file=str(images)).dim == 6
+
+    class Steps(nn.Module):
+        def forward(self, clip):
+            return clip.mean((3, 4)).unflatten(2, (-1, 2)).mean(3).mT
+
+    clips = export(Steps(), torch.rand(2, 3, 6, 8, 8), tmp_path / "clips.pt2", ({2: twice},))
+    encoder = Exported(file=str(clips)).eval()
+    assert (encoder.stride, encoder.frames) == (2, 8)  # of 4 to 10 frames; 16 would be too many
+    clip = torch.rand(2, 3, 16, 8, 8)
+    assert torch.allclose(encoder(clip)[:, 5], clip[:, :, 10:12].mean((2, 3, 4)), atol=1e-6)
+
+
 @pytest.mark.parametrize("frames", [1, 8, 12, 16, 24])
 def test_a_program_that_pools_over_any_length_is_given_spans(tmp_path, frames):
     class Pooled(nn.Module):

@@ -10,6 +10,7 @@ import torch
 
 from tests.motion.scenes import SIZE, moved, observe, rendered, similarity, texture, true_poses
 from vsie import pose
+from vsie.motion.egomotion import orbit
 from vsie.motion.egomotion.affine import Affine
 from vsie.motion.egomotion.auto import Auto
 from vsie.motion.egomotion.essential import Essential, eight_point, two_view
@@ -188,3 +189,12 @@ def test_two_frames_are_enough(estimator):
 def test_one_frame_has_no_motion():
     with pytest.raises(ValueError, match="at least 2 frames"):
         Orbit()([observe(np.zeros((1, 64, 64, 3), np.uint8))])
+
+
+def test_an_object_that_fills_a_picture_has_its_edge_there():
+    """Else it would be endlessly thick, and one noisy clip the end of an estimation of many."""
+    whole = orbit._inward(np.ones((8, 10), np.uint8))
+    assert whole.shape == (8, 10) and whole.min() > 0 and whole.max() <= 5
+    frames, arrays = rendered("turntable", "laptop")
+    (motion,) = Orbit()([observe(frames, intrinsics=arrays["intrinsics"], mask=np.ones(frames.shape[:3], bool))])
+    assert motion.poses.isfinite().all() and motion.confidence.isfinite().all()

@@ -237,6 +237,23 @@ def test_facts_that_do_not_fit_the_video_are_named(videos, tmp_path):
         estimate_manifest(manifest=tmp_path / "manifest.csv", out=tmp_path / "third", **AFFINE)
 
 
+def test_frames_of_pixels_that_are_not_square_are_stretched(videos, tmp_path, monkeypatch):
+    """Estimators know one focal length."""
+    (tmp_path / "a.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (tmp_path / "manifest.csv").write_text("path,label,object,clip,split,poses\na.mp4,,a,0,train,a.npz\n")
+    lens = np.array([[90.0, 0, 50], [0, 60, 40], [0, 0, 1]])
+    np.savez(tmp_path / "a.npz", times=np.arange(4) / 8, object_in_camera=np.tile(np.eye(4), (4, 1, 1)), intrinsics=lens)
+    seen, add = [], solver.Solver.add
+    monkeypatch.setattr(solver.Solver, "add", lambda *given: seen.append(given[2:4]) or add(*given))
+    estimate_manifest(manifest=tmp_path, out=tmp_path / "out", uses=("intrinsics",), **AFFINE | {"size": 48})
+    ((stretch, facts),) = seen
+    assert stretch.frames.shape[1:3] == (72, 48)  # of 96 x 96: half, and half as high again
+    np.testing.assert_allclose(facts["intrinsics"], [[45, 0, 25], [0, 45, 30], [0, 0, 1]])
+    (archive,) = (tmp_path / "out").rglob("*.npz")
+    with np.load(archive) as kept:
+        np.testing.assert_array_equal(kept["intrinsics"], lens)  # of the video as it is
+
+
 def test_few_frames_are_in_memory_and_give_the_same(videos, tmp_path, monkeypatch):
     whole = estimate_manifest(manifest=videos, out=tmp_path / "whole", **AFFINE)
     monkeypatch.setattr(solver, "FRAMES", 6)

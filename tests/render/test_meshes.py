@@ -63,7 +63,7 @@ def test_obj_with_materials_and_texture(tmp_path):
     pixels = write_skin(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", MeshWarning)
-        mesh = load(write_obj(tmp_path / "block.obj"))
+        mesh = load(write_obj(tmp_path / "block.obj", extra="mtllib "))  # as some exporters leave it
     assert_normalised_and_outward(mesh)
     assert len(mesh.faces) == 12
     np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), np.array((2, 4, 1)) / np.sqrt(21), atol=1e-12)

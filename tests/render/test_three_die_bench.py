@@ -221,6 +221,10 @@ def test_a_class_that_has_lost_what_it_holds_out_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"found none of slab \(1 in train\): expected at least 2 usable"):
         render(tmp_path / "set", **changes)
     assert not (tmp_path / "set/train_images.npy").exists() and (tmp_path / "set/skipped.csv").exists()
+    (tmp_path / "meshes" / "slab" / "aa.obj").write_text(solid)
+    out = render(tmp_path / "more", **changes)
+    table = load(out)
+    assert sorted(table.objects[table.object[table.rows("val")]].tolist()) == ["box/b", "slab/aa"]
 
 
 def test_shapenet_meshes_keep_their_synset_and_name(tmp_path):

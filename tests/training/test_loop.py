@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from vsie import pipeline
 from vsie.config import compose
 from vsie.objectives import EquivarianceContrast
+from vsie.training import probes
 from vsie.training.loop import Interrupted, Trainer, resolve_precision
 
 TINY = [
@@ -274,6 +276,44 @@ def test_loader_processes_are_sent_no_network(clips):
 
     Watching(open(os.devnull, "wb")).dump(dataset)
     assert not modules and torch.equal(dataset.step_times(torch.arange(4.0)), torch.arange(4.0))
+
+
+def test_loader_processes_outlive_sigterm_and_not_the_training(clips):
+    config = compose("train", overrides(clips, "unused"))
+    manifest, frames = pipeline.open_data(config)
+    trainer = Trainer(images=640, batch=8)
+    trainer.launch()
+    trainer.steps = 40
+    stream = trainer.batches(pipeline.windows(config, manifest, frames, None, 1), 0, 0, 2)
+    next(stream)
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.terminate()
+    assert len(workers) == 2 and len([next(stream) for _ in range(20)]) == 20 and all(worker.is_alive() for worker in workers)
+    os.kill(workers[0].pid, signal.SIGSTOP)  # one that hangs
+    stream.close()
+    assert [worker.join(10) or worker.exitcode for worker in workers] == [-signal.SIGKILL, 0]
+
+
+def test_reconstructed_poses_are_watched_in_the_cameras_frame(clips, tmp_path, monkeypatch):
+    with clips.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with (tmp_path / "manifest.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {name: str(clips.parent / row[name]) for name in ("path", "poses")} for row in rows)
+    (tmp_path / "prepared.json").write_text('{"anchored": false}')
+    asked = []
+    delta = probes.pose.delta
+    monkeypatch.setattr(probes.pose, "delta", lambda *poses, frame="body": asked.append(poses[2]) or delta(*poses))
+    step = probes.OnlineProbes.step
+    monkeypatch.setattr(probes.OnlineProbes, "step", lambda *given: asked.clear() or step(*given) or seen.extend(asked))
+    seen: list[str] = []
+    pipeline.train(compose("train", overrides(tmp_path / "manifest.csv", tmp_path / "run", "conditioning.frame=camera")))
+    assert set(seen) == {"camera"} and "online/pose_deg/equi" in log(tmp_path / "run")[-1]
+    seen.clear()
+    pipeline.train(compose("train", overrides(clips, tmp_path / "other", "conditioning.frame=camera")))
+    assert set(seen) == {"body"}, "where a picture tells it, all runs are watched alike"
 
 
 @pytest.mark.parametrize("option, message", [

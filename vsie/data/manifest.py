@@ -22,6 +22,7 @@ import torch
 
 from vsie import pose
 from vsie.data import image_sequence
+from vsie.files import visible_files
 
 LATENTS = ("rotation_x", "rotation_y", "rotation_z", "floor_hue", "spot_theta", "spot_phi", "spot_hue",
            "translation_x", "translation_y", "translation_z")  # fmt: skip
@@ -205,15 +206,7 @@ def _bare(name: Path, split: str) -> dict[str, str]:
 
 
 def _videos(folder: Path) -> list[Path]:
-    found, entered = [], set()
-    for base, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(base)) in entered:  # a link to a folder above
-            folders.clear()
-            continue
-        entered.add(real)
-        visible = (name for name in names if not name.startswith("."))
-        found += [Path(base, name) for name in visible if os.path.splitext(name)[1].lower() in SUFFIXES]
-    found.sort()
+    found = visible_files(folder, SUFFIXES)
     if not found:
         raise ValueError(f"{folder}: no video in this folder, expected files that end in {' '.join(sorted(VIDEO_SUFFIXES))}")
     return found

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,21 @@ CALLS = {"Symbol", "Integer", "Rational", "Float", "Add", "Mul", "Pow", "Max", "
 ARITHMETIC = (ast.Expression, ast.Call, ast.Name, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator,
               ast.unaryop, ast.cmpop, ast.Load)  # fmt: skip
 SIDE, FRAMES = 64, 8  # of the trial clip, where the program leaves them open
+
+
+def allowed(side: int | torch.SymInt, wanted: int, ranges: Mapping[Any, Any]) -> int:
+    """The least size from `wanted` on that a program's side may have (else the largest), by the ranges of its symbols."""
+    if isinstance(side, int):
+        return side
+    expression = side.node.expr
+    (symbol,) = expression.free_symbols
+    low, high = int(ranges[symbol].lower), ranges[symbol].upper
+    sizes = (int(expression.subs(symbol, number)) for number in range(low, low + wanted + 1) if number <= high)
+    size = low
+    for size in sizes:
+        if size >= wanted:
+            break
+    return size
 
 
 class Exported(Encoder):
@@ -56,33 +71,37 @@ class Exported(Encoder):
         program = load(self.file)
         module = program.module()
         self._program = (module,)  # in a tuple: exported modules refuse eval(), which nn.Module would pass on to them
-        shape = self._input(program)
+        sides = self._input(program)
+        shape = [side if isinstance(side, int) else None for side in sides]
         self.clips = len(shape) == 5
         self.batch, self.frames, self.size = shape[0], shape[2] if self.clips else None, shape[-2:]
         # what tells one file's features from another's, and the device
         digest = hashlib.sha256(self.file.read_bytes()).digest()
         self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8).clone())
         self.place = nn.Parameter(torch.zeros(()), requires_grad=False)
-        trial = [self.batch or 2, 3, *([self.frames or FRAMES] if self.clips else []), *(side or SIDE for side in self.size)]
+        ranges = program.range_constraints
+        trial = [allowed(sides[0], 2, ranges), 3, *(allowed(side, FRAMES, ranges) for side in sides[2:-2]),
+                 *(allowed(side, SIDE, ranges) for side in sides[-2:])]  # fmt: skip
         with torch.no_grad():
             output = self._run(torch.zeros(trial))
             if self.clips and not self.frames:
-                longer = self._run(torch.zeros(*trial[:2], 2 * FRAMES, *trial[3:]))
-                if longer.shape[1] != 2 * output.shape[1]:
-                    self.frames = FRAMES  # no more steps for more frames: clips are cut into spans
+                double = 2 * trial[2]
+                fits = allowed(sides[2], double, ranges) == double
+                if not fits or self._run(torch.zeros(*trial[:2], double, *trial[3:])).shape[1] != 2 * output.shape[1]:
+                    self.frames = trial[2]  # no more steps for more frames: clips are cut into spans
         self.dim, self.stride = output.shape[-1], trial[2] // output.shape[1] if self.clips else 1
         if self.clips and trial[2] % output.shape[1]:
             raise ValueError(f"{file} gives {output.shape[1]} steps for {trial[2]} frames, expected a number that divides them")
 
-    def _input(self, program: Any) -> list[int | None]:
-        """The shape of the one input, None where it is open."""
+    def _input(self, program: Any) -> list[int | torch.SymInt]:
+        """The shape of the one input, symbols where it is open."""
         wanted = "images (B, 3, H, W) or clips (B, 3, T, H, W)"
         names = program.graph_signature.user_inputs
         values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
         if len(values) != 1 or not isinstance(values[0], Tensor):
             raise ValueError(f"{self.file} takes {len(values)} inputs, expected one: {wanted}")
-        shape = [side if isinstance(side, int) else None for side in values[0].shape]
-        if len(shape) not in (4, 5) or shape[1] not in (3, None) or values[0].dtype != torch.float32:
+        shape = list(values[0].shape)
+        if len(shape) not in (4, 5) or (isinstance(shape[1], int) and shape[1] != 3) or values[0].dtype != torch.float32:
             raise ValueError(f"{self.file} takes {values[0].dtype} {tuple(values[0].shape)}, expected float32 {wanted}")
         return shape
 

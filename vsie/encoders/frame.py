@@ -144,9 +144,17 @@ def torchvision_backbone(name: str, weights: str | None) -> tuple[nn.Module, int
     network = load_network(name, weights)
     for attribute in CLASSIFIERS:
         if hasattr(network, attribute):
-            linear = [layer for layer in getattr(network, attribute).modules() if isinstance(layer, nn.Linear)]
+            classifier = getattr(network, attribute)
+            linear = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear)]
             if linear:
-                setattr(network, attribute, nn.Flatten(1))
+                layers = list(classifier) if isinstance(classifier, nn.Sequential) else [linear[0]]
+                before = layers[: layers.index(linear[0])] if linear[0] in layers else []  # pooling, a norm of the features
+                kept = [layer for layer in before if not isinstance(layer, nn.Dropout)]
+                setattr(network, attribute, nn.Sequential(*kept, nn.Flatten(1)) if kept else nn.Flatten(1))
+                for side in ("aux1", "aux2", "AuxLogits"):  # GoogLeNet's and Inception's, which training would give beside
+                    if hasattr(network, side):
+                        setattr(network, side, None)
+                        network.aux_logits = False
                 return network, linear[0].in_features
     raise ValueError(f"torchvision's {name} ends in no linear classifier that vsie knows how to take off")
 

@@ -351,7 +351,7 @@ class Audit:
         probe = pose.fit(rows.train, targets[0], self._pairs["groups"], steps=steps or self.pair_steps, seed=self.seed)
         objects = self.objects[1][source.numpy()]
         scores = pose.score(probe.predict(rows.test, source, target), targets[1], source, target, objects)
-        floors = pose.floors(targets[0], self._pairs["groups"], targets[1], source, target, seed=self.seed)["constant"]
+        floors = pose.floors(targets[0], self._pairs["groups"], targets[1], source, target, seed=self.seed)["floor"]
         low, high = bootstrap.median_interval(scores.errors, objects, seed=self.seed)
         median = {"median_deg": float(np.median(scores.errors)), "median_deg/floor": floors["geodesic_median_deg"],
                   "median_deg/low": low, "median_deg/high": high}  # fmt: skip

@@ -78,7 +78,7 @@ def estimate_manifest(
     rows = list(range(part * len(table) // parts, (part + 1) * len(table) // parts))
     needing_depth = estimators[1].NEEDS_DEPTH and str(egomotion["name"])
     todo = [row for row in rows if _due(table, row, out, text, overwrite)]
-    skipped = Skipped(rows=len(table), population=len(rows), share=allowed_skips, file=out / "skipped.csv")
+    skipped = Skipped(rows=len(table), population=len(table), share=allowed_skips, file=out / "skipped.csv")
     bar = tqdm(total=len(rows), initial=len(rows) - len(todo), desc="motion", unit="clip", disable=not progress)
     solver, unwritten = Solver(*estimators, batch), []
 
@@ -95,7 +95,7 @@ def estimate_manifest(
         for row in todo:
             clip = ClipMotion()
             try:
-                with open_clip(table.video(row)) as video:
+                with open_clip(table.video(row), backend="pyav") as video:  # decord would index all of it anew for each piece
                     times = np.asarray(video.times, np.float64)
                     for stretch, facts in _read(table, row, video, size, uses, needing_depth):
                         solver.add(clip, stretch, facts, times[stretch.span])
@@ -165,7 +165,8 @@ def _read(
             if facts is None:
                 height, width = piece.shape[1:3]
                 scale = min(1.0, size / min(height, width))
-                shape = (round(width * scale), round(height * scale)) if scale < 1 else None
+                tall = height * _squaring(table, row, uses)
+                shape = (round(width * scale), round(tall * scale)) if scale < 1 or tall != height else None
                 facts = _facts(table, row, (frames, height, width), shape, uses, needing_depth)
                 most = min(PIECE, max(1, BYTES // piece.nbytes))
             yield piece if shape is None else np.stack([cv2.resize(f, shape, interpolation=cv2.INTER_AREA) for f in piece])
@@ -179,6 +180,13 @@ def _read(
                 part[name] = np.stack([cv2.resize(image, shape, interpolation=cv2.INTER_NEAREST) for image in values])
             part[name] = part[name].astype(bool) if name == "mask" else part[name]
         yield stretch, part
+
+
+def _squaring(table: Manifest, row: int, uses: Sequence[str]) -> float:
+    """By how much a clip's pixels are wider than high: estimators know one focal length, so frames are stretched by it."""
+    lens = read_facts(table.pose_file(row), {"intrinsics"} & set(uses)).get("intrinsics", np.eye(3))
+    ratio = float(lens[0, 0] / lens[1, 1]) if lens.shape == (3, 3) and lens[1, 1] > 0 else 1.0
+    return ratio if abs(ratio - 1) > 0.01 and 0.25 < ratio < 4 else 1.0
 
 
 def _facts(

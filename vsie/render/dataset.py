@@ -33,7 +33,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import vsie
-from vsie.files import locked, write_text
+from vsie.files import locked, visible_files, write_text
 from vsie.render import Renderer, pool
 from vsie.render.clips import ClipSettings, changes, generator, render_clip, write_clip
 
@@ -171,10 +171,14 @@ class Skipped:
         """Note an object. Raises a ValueError when there are now too many of them."""
         self.rows.append((item.object, item.source, reason))
         _write_skipped(self.file, self.rows)
+        self.check(f"; the last: {item.named}: {reason}")
+
+    def check(self, last: str = "") -> None:
+        """Raise a ValueError when there are too many."""
         if len(self.rows) > self.share * self.population:
             raise ValueError(
                 f"the meshes of {len(self.rows)} of {self.population} objects cannot be used (see {self.file}), expected at most "
-                f"{self.share:.2%} (allowed_skips); the last: {item.named}: {reason}"
+                f"{self.share:.2%} (allowed_skips){last}"
             )
 
 
@@ -288,7 +292,7 @@ def render_dataset(
     else:
         work = Work(out, clips_per_object, settings, meshes is not None)
     mine = items[part * len(items) // parts : (part + 1) * len(items) // parts]
-    skipped = Skipped(out / (f"skipped.shard-{part}-of-{parts}.csv" if parts > 1 else "skipped.csv"), len(mine), allowed_skips)
+    skipped = Skipped(out / (f"skipped.shard-{part}-of-{parts}.csv" if parts > 1 else "skipped.csv"), len(items), allowed_skips)
     pool.run(work, mine, workers=workers or _cores(), progress=progress, skip=skipped.add)
     _write_skipped(skipped.file, skipped.rows)  # those of an earlier start may have been mended
     if skipped.rows:
@@ -301,9 +305,12 @@ def render_dataset(
         if not all((out / f"manifest.shard-{index}-of-{parts}.csv").exists() for index in range(parts)):
             return manifest
         skipped.rows = [row for index in range(parts) for row in _read_skipped(out / f"skipped.shard-{index}-of-{parts}.csv")]
-        _write_skipped(out / "skipped.csv", skipped.rows)
+        skipped.file = out / "skipped.csv"
+        _write_skipped(skipped.file, skipped.rows)
+        skipped.check()
     items = _kept(items, skipped.rows)
     if views and val_fraction:
+        items = _hold_out(items)  # where the one that was to be held out cannot be used
         _check_held_out(items, classes)
     for item in items if parts > 1 else ():
         if missing := work.missing(item):
@@ -358,7 +365,7 @@ def _file_sources(root: Path) -> Sources:
         listed = meshes.shapenet(root)
         found = [(entry.synset, f"{entry.synset}_{entry.object}", str(entry.path)) for entry in listed]
     else:
-        files = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in MESH_SUFFIXES]
+        files = visible_files(root, MESH_SUFFIXES)
         inside = [path.relative_to(root) for path in files]
         loose = [path for path in inside if len(path.parts) < 2]
         if loose:

@@ -141,7 +141,7 @@ def _check_materials(path: Path) -> None:
     from PIL import Image
 
     with path.open(errors="replace") as lines:
-        libraries = [line.split(maxsplit=1)[1].strip() for line in lines if line.startswith("mtllib ")]
+        libraries = [name for line in lines if line.startswith("mtllib ") and (name := line[7:].strip())]
     for library in libraries:
         material_file = path.parent / library
         if not material_file.is_file():

@@ -48,6 +48,7 @@ def write_report(
     metrics = {**result.metrics, **result.intervals}
     if keep and (out / "metrics.json").is_file():
         metrics = {**json.loads((out / "metrics.json").read_text(encoding="utf-8")), **metrics}
+    (out / STAMP).unlink(missing_ok=True)
     write_text(out / "metrics.json", json.dumps(plain(metrics), indent=1, sort_keys=True) + "\n")
     if result.samples:
         paired.save(out / "samples.npz", result.samples, clips=paired.fingerprint(test))
@@ -78,7 +79,6 @@ def write_report(
     if getattr(method, "steers", True) and part_of(method) in test.parts():
         strip = _strip(test, dataset, method, turned, out / "steering.png")
         written += [strip] if strip is not None else []
-    (out / STAMP).unlink(missing_ok=True)
     there = {*written, *([out / "samples.npz"] if result.samples else [])}
     for name in () if keep else OF_SOME:  # what an earlier evaluation of other questions left here
         if out / name not in there:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
+import multiprocessing
 import signal
 import threading
 import time
@@ -103,7 +104,8 @@ class Trainer(TrainerConfig):
         module, optimiser = fabric.setup(module, optimiser)
         parts = PARTS if method.splits else ("all",)
         told = method.frame if dataset.told else None
-        probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed, parts=parts, told=told))
+        frame = told or ("body" if dataset.manifest.anchored else "camera")
+        probes = fabric.to_device(OnlineProbes(method.split, classes, dataset.posed, parts=parts, frame=frame, told=bool(told)))
         start, seconds, ready = 0, 0.0, 1.0
         if resume and checkpoint.locate(run, missing_ok=True):
             checkpoint.load_weights(run, method)
@@ -125,8 +127,8 @@ class Trainer(TrainerConfig):
         begun = saved = time.monotonic()
         module.train()
         bar = tqdm(total=self.steps, initial=start, desc="train", unit="step", mininterval=1, disable=not fabric.is_global_zero)
-        with bar, terminations() as asked:
-            for step, batches in zip(range(start, self.steps), self.batches(dataset, start, seed, workers), strict=False):
+        with bar, terminations() as asked, contextlib.closing(self.batches(dataset, start, seed, workers)) as stream:
+            for step, batches in zip(range(start, self.steps), stream, strict=False):
                 torch.manual_seed(_mix(seed, step))
                 method.progress, rate = step / self.steps, self.rate(step)
                 for group in optimiser.param_groups:
@@ -212,12 +214,15 @@ class Trainer(TrainerConfig):
             multiprocessing_context="spawn" if workers else None, pin_memory=self.fabric.device.type == "cuda",
             worker_init_fn=outlive_terminations,
         )  # fmt: skip
+        others = set(multiprocessing.active_children())
         stream = iter(loader)
-        while True:
-            group = [batch for _, batch in zip(range(self.accumulate), stream, strict=False)]
-            if not group:
-                return
-            yield group
+        try:
+            while group := [batch for _, batch in zip(range(self.accumulate), stream, strict=False)]:
+                yield group
+        finally:
+            del stream  # asks its processes to end, and SIGTERM would not end one that hangs
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
 
     def ready(self, batch: dict[str, Any], augment, seed: int, ready: float) -> tuple[Tensor, Tensor | None, Tensor]:
         """A collated batch on the device: clips (B, V, 3, T, H, W) float in [0, 1], poses (B, V, S, 4, 4), labels (B,).

@@ -28,16 +28,18 @@ class OnlineProbes(nn.Module):
         classes: Number of classes; 0 where there are no labels.
         posed: Whether poses are known.
         momentum: Of the running averages of scores.
-        told: In which frame motion is told where it is not the true one: it is asked in that frame, and so named.
+        frame: In which motion is asked.
+        told: Whether it is not the true one, and so named.
     """
 
     def __init__(
         self, split: Split, classes: int, posed: bool, *, parts: Sequence[str] = PARTS, momentum: float = 0.98,
-        told: str | None = None,
+        frame: str = "body", told: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.parts, self.mean = tuple(parts), torch.eye(3)
-        self.split, self.classes, self.posed, self.momentum, self.told = split, classes, posed, momentum, told
+        self.split, self.classes, self.posed, self.momentum = split, classes, posed, momentum
+        self.frame, self.told = frame, told
         widths = {"inv": split.invariant, "equi": split.equivariant, "all": split.invariant + split.equivariant}
         widths = {part: widths[part] for part in self.parts}
         state = torch.random.get_rng_state()  # the model's own random numbers must not depend on who watches
@@ -54,7 +56,7 @@ class OnlineProbes(nn.Module):
             return
         losses, motion, known = [], None, None
         if self.posed and poses is not None:
-            motion = pose.delta(poses, poses.roll(1, 1), self.told or "body")[..., :3, :3]
+            motion = pose.delta(poses, poses.roll(1, 1), self.frame)[..., :3, :3]
             step = torch.arange(poses.shape[1], device=poses.device)
             known = None if trust is None else trust[:, step, step.roll(1)]
         for part, values in parts_of(self.split, latents, self.parts).items():

@@ -87,12 +87,14 @@ def test_aligned_points_are_seen_where_the_points_themselves_are(tmp_path, colum
     for found, plain in zip(poses, turned(5, 0), strict=True):
         ours = aligned @ found[:3, :3].T + found[:3, 3]
         np.testing.assert_allclose(ours, SCALE * (points @ plain[:3, :3].T + plain[:3, 3]), atol=1e-5)
-    np.testing.assert_allclose(table.poses(1)[1], turned(5, 1), atol=1e-6)  # no alignment there: as it is
+    assert "it has no alignment; reader.aligned=false" in left_out(tmp_path / "out")["household/sofa/2-2-2"]
+    assert table.objects.tolist() == ["household/mug/1-1-1"] and table.anchored
 
 
 def test_a_set_list_chooses_and_splits_and_labels_may_be_coarse(tmp_path):
     root = write_release(tmp_path / "uco3d")
-    table = load(prepare(UCO3D | {"subset": "small", "labels": "super_category"}, root, tmp_path / "out", progress=False))
+    options = UCO3D | {"subset": "small", "labels": "super_category", "aligned": False}
+    table = load(prepare(options, root, tmp_path / "out", progress=False))
     assert table.split.tolist() == [1, 0] and table.classes == ("household",)
     with pytest.raises(FileNotFoundError, match="set_lists_large.sqlite"):
         prepare(UCO3D | {"subset": "large"}, root, tmp_path / "other", progress=False)

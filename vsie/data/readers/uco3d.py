@@ -96,7 +96,9 @@ class Uco3d(Reader):
         where = f"{root / 'metadata.sqlite'}: {row['sequence_name']}"
         rotation = np.stack([_numbers(frame["_viewpoint_R"], (3, 3), where) for frame in frames])
         translation = np.stack([_numbers(frame["_viewpoint_T"], (3,), where) for frame in frames])
-        if alignment is not None and all(row[column] is not None for column in alignment):
+        if self.aligned:
+            if alignment is None or any(row[column] is None for column in alignment):
+                return LeftOut(name, "it has no alignment; reader.aligned=false takes it as it lies")
             turn, shift = _numbers(row[alignment[0]], (3, 3), where), _numbers(row[alignment[1]], (3,), where)
             rotation = turn.T @ rotation  # x_camera = (x_aligned / scale - shift) turn^T R + T, in units of the aligned object
             translation = float(row[alignment[2]]) * (translation - shift @ rotation)

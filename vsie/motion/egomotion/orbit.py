@@ -254,11 +254,18 @@ def _distance(clip: Observation, count: int) -> float:
     return float((behind * points.real).sum() / points.real.sum()) if points.real.any() else 1.0
 
 
+def _inward(mask: np.ndarray) -> np.ndarray:
+    """Distance of the pixels of a mask (H, W) to its edge, that of the picture where it fills it."""
+    if mask.all():
+        return cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    return cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+
+
 def _bulge(clip: Observation, anchors: Tensor, index: Tensor, focal: float) -> tuple[Tensor, Tensor]:
     """Depth (A, P) that an average object has at the pixels `index` (A, P), and its radius (A,), in distances to the centre."""
     region = clip.region[anchors].numpy().astype(np.uint8)
     radius = np.sqrt(np.maximum(region.sum((1, 2)), 1) / np.pi)
-    inward = np.stack([cv2.distanceTransform(mask, cv2.DIST_L2, 5) for mask in region]) / radius[:, None, None]
+    inward = np.stack([_inward(mask) for mask in region]) / radius[:, None, None]
     shape = torch.from_numpy(BULGE[0] + BULGE[1] * np.sqrt(inward)).float().flatten(1).gather(1, index)
     size = torch.from_numpy(radius / focal).float()
     return 1 + size[:, None] * shape, size
