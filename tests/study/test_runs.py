@@ -182,6 +182,8 @@ def test_what_was_found_is_kept_without_weights_and_taken_from_there(tmp_path, m
     assert tools.calls == []
     for name in ("page.md", "study.json"):
         assert (tmp_path / "other" / name).read_text() == (tmp_path / "s" / name).read_text()
+    runs.study(**options(tmp_path / "same", take=take, train=False, kept=tmp_path / "found"))  # kept where they were taken from
+    assert all({file.name for file in folder.iterdir()} == set(runs.FOUND) for folder in (tmp_path / "found").iterdir())
     runs.study(**options(tmp_path / "third", take=[f"clips={tmp_path}/s/runs/clips-*"], rows=["clips"], train=False))
     assert tools.calls == []  # a study's own runs, with weights, are not judged again either
     runs.study(**options(tmp_path / "fourth", take=take, train=False, protocol=["leakage", "seis"]))

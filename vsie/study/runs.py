@@ -172,7 +172,7 @@ def keep(runs: Iterable[Path], folder: Path) -> None:
     """
     for run in runs:
         place = folder / run.name
-        if run.resolve() == place.resolve():
+        if (run / STAMP).resolve() == (place / STAMP).resolve():  # also of a run that was taken from there
             continue
         (place / STAMP).unlink(missing_ok=True)  # the last to come: what is half copied is not taken for whole
         place.mkdir(parents=True, exist_ok=True)
