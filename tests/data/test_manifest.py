@@ -193,3 +193,15 @@ def test_a_pose_file_that_is_no_npz_or_holds_objects_is_refused(tmp_path):
     np.savez(file, times=np.array([None, 1], dtype=object), object_in_camera=np.eye(4))
     with pytest.raises(ValueError, match="p.npz: cannot be read as .npz"):
         load_poses(file)
+
+
+def test_frames_that_no_picture_tells_are_said_beside_the_manifest(folder):
+    file = write(folder, "path,label,object,clip,split,poses\na.mp4,,a,0,train,\n")
+    assert load(file).anchored
+    for text, anchored in (('{"anchored": false}', False), ('{"anchored": true}', True), ("{}", False)):
+        (folder / "prepared.json").write_text(text)
+        assert load(file).anchored is anchored
+    for text, said in (("{", "cannot be read as JSON"), ("[]", "'anchored' is None"), ('{"anchored": 1}', "'anchored' is 1")):
+        (folder / "prepared.json").write_text(text)
+        with pytest.raises(ValueError, match=f"prepared.json: .*{said}"):
+            load(file)

@@ -132,6 +132,15 @@ def test_what_cannot_be_prepared_is_refused_and_leaves_what_was_there(folder, tm
             prepare(IMAGES | options, folder, tmp_path / "out")
 
 
+def test_a_folder_that_only_says_how_its_frames_lie_is_not_replaced(folder, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for text in ('{"anchored": false}', "[]", "{"):
+        (tmp_path / "mine" / "prepared.json").write_text(text)
+        with pytest.raises(ValueError, match="mine: holds something that was not prepared here"):
+            prepare(IMAGES, folder, tmp_path / "mine", overwrite=True, progress=False)
+        assert (tmp_path / "mine" / "prepared.json").read_text() == text
+
+
 def test_clips_with_bad_times_or_names_are_left_out(tmp_path, monkeypatch):
     from vsie.data.readers.images import Images
 

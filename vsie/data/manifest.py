@@ -195,9 +195,20 @@ def load(path: str | os.PathLike, *, split: str = "train") -> Manifest:
             found = _build(path, path.parent, _pairs(path, file, split) if two_columns else _table(path, file))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from None
-    prepared = path.parent / ABOUT
-    if prepared.is_file():
-        return dataclasses.replace(found, anchored=bool(json.loads(prepared.read_text(encoding="utf-8")).get(ANCHORED, False)))
+    return dataclasses.replace(found, anchored=_anchored(path.parent / ABOUT))
+
+
+def _anchored(file: Path) -> bool:
+    """What is said beside a manifest about its objects' frames: those of structure from motion where it is not."""
+    if not file.is_file():
+        return True
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: cannot be read as JSON ({error})") from None
+    found = about.get(ANCHORED, False) if isinstance(about, dict) else None
+    if not isinstance(found, bool):
+        raise ValueError(f"{file}: field {ANCHORED!r} is {found!r}, expected true or false")
     return found
 
 

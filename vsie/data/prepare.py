@@ -91,10 +91,12 @@ def prepared(reader: Mapping[str, Any], root: str | os.PathLike, cache: Path) ->
 
 
 def _about(out: Path) -> dict | None:
+    """What a folder that was prepared here was made from; None of another, which may say of its own frames in that file."""
     try:
-        return json.loads((out / ABOUT).read_text(encoding="utf-8"))
+        found = json.loads((out / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) and {"version", "reader", "root"} <= found.keys() else None
 
 
 def _state(sources: list[Path]) -> str:

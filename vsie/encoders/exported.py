@@ -39,7 +39,9 @@ def allowed(side: int | torch.SymInt, wanted: int, ranges: Mapping[Any, Any]) ->
     if isinstance(side, int):
         return side
     expression = side.node.expr
-    (symbol,) = expression.free_symbols
+    symbol = next(iter(expression.free_symbols), None)
+    if len(expression.free_symbols) != 1 or symbol not in ranges:
+        return wanted  # a size made of several others: the program itself says whether it will do
     low, high = int(ranges[symbol].lower), ranges[symbol].upper
     sizes = (int(expression.subs(symbol, number)) for number in range(low, low + wanted + 1) if number <= high)
     size = low

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vsie.data.decode import VideoError, open_clip
 from vsie.data.manifest import COLUMNS, SPLITS, Manifest, load
-from vsie.data.windows import Skipped
+from vsie.data.windows import Skipped, SkippedError
 from vsie.files import atomic_path, write_text
 from vsie.motion.archives import USES, archive, holds, read_facts, settings, source_of, stale
 from vsie.motion.pace import facts_of
@@ -113,6 +113,9 @@ def estimate_manifest(
         solver.solve()
         write()
     lost = _lost(skipped, table, out)
+    if len(lost) > allowed_skips * len(table):  # each shard had fewer
+        raise SkippedError(f"{len(lost)} of {len(table)} videos cannot be read (see {skipped.file}), expected at most "
+                           f"{allowed_skips:.2%}")  # fmt: skip
     if listed and all(holds(archive(out, table, row), text) for row in range(len(table)) if row not in lost):
         _write_manifest(out, table, text, lost)
         return out / "manifest.csv"
