@@ -46,6 +46,19 @@ def test_a_kill_between_two_renames_loses_nothing_and_a_reader_moves_nothing(tmp
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FOLDER]
 
 
+def test_what_is_damaged_is_named(tmp_path):
+    checkpoint.save(tmp_path, torch.nn.Linear(2, 2), CONFIG, {"step": 1})
+    folder = checkpoint.locate(tmp_path)
+    state = (folder / "state.pt").read_bytes()
+    for part in (state[: len(state) // 2], b"", b"no state at all"):
+        (folder / "state.pt").write_bytes(part)
+        with pytest.raises(ValueError, match="state.pt is not the state of a training"):
+            checkpoint.load_state(tmp_path)
+    (folder / "config.yaml").write_text("method: [vsie")
+    with pytest.raises(ValueError, match="config.yaml is not YAML"):
+        checkpoint.read_config(tmp_path)
+
+
 @pytest.mark.parametrize("megabytes, written", [(1, "model"), (6, "state")])
 def test_a_full_disk_is_told_by_name_and_keeps_the_checkpoint_before(tmp_path, megabytes, written):
     """Weights take 4 MB: a disk of so many more is full while `written` is; only where a file system can be mounted."""

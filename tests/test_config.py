@@ -126,6 +126,21 @@ def test_a_run_config_survives_its_yaml():
     assert again == config
 
 
+@pytest.mark.parametrize("tool, override, told", [
+    ("train", "method=sei", "method=sei: there is no such method; there are augself, "),
+    ("train", "data=turntabel", "data=turntabel: there is no such data; there are 3diebench, "),
+    ("train", "threads=-1", "threads is -1, expected at least 1"),
+    ("train", "trainer.devices=foo", "trainer.accelerator=auto and trainer.devices=foo cannot be had here"),
+    ("prepare", "data=images", "out is missing"), ("extract", "checkpoint=x", "manifest is missing"),
+    ("evaluate", "checkpoint=x device=cuda:99", "device is 'cuda:99', which is not here"),
+])  # fmt: skip
+def test_wrong_choices_are_one_line(tools, tmp_path, tool, override, told):
+    result = run(tools, tool, *override.split(), cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" not in result.stderr and "_schema" not in result.stderr
+    assert told in result.stderr and ("there is no such" not in told or "did you mean" in result.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("override, nearest", [
     ("trainer.learning_rat=1", "trainer.learning_rate"), ("method.wieghts.leak=1", "method.weights.leak"),
     ("encoder.mixng=2", "encoder.mixing"), ("data.framse=4", "data.frames"), ("sed=1", "seed"),

@@ -52,6 +52,8 @@ def test_it_is_the_same_after_saving_with_a_run(tmp_path):
     eraser = an_eraser(encoder="abc")
     file = erasers.save_with(tmp_path, eraser)
     assert erasers.find(tmp_path, "made up") == file and erasers.find(tmp_path, file) == file
+    (tmp_path / "other").touch()
+    assert file.stat().st_mode == (tmp_path / "other").stat().st_mode, "for whom all files of a run are"
     loaded = erasers.load(file, encoder="abc", dim=6)
     assert (loaded.name, loaded.encoder, loaded.rank) == ("made up", "abc", 2)
     x = torch.randn(7, 6)

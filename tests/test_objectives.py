@@ -120,6 +120,13 @@ def test_within_object_share_is_zero_for_invariant_and_one_for_objectless():
     assert share(torch.randn(1, 8, 6).expand(50, -1, -1)).item() == pytest.approx(1, abs=1e-4)
 
 
+def test_within_object_share_of_a_constant_is_nothing_and_no_nan():
+    views = torch.ones(4, 3, 8, requires_grad=True)
+    share = objectives.WithinObjectShare()(views)
+    share.backward()
+    assert share.item() == 0 and views.grad.isfinite().all()
+
+
 def test_within_object_share_is_the_trace_ratio_in_half_whitened_space(views):
     rows = views.flatten(0, 1) - views.mean((0, 1))
     inner = (views - views.mean(1, keepdim=True)).flatten(0, 1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.test_config import run as run_tool
 from vsie import feature_cache, features, pipeline
 from vsie.config import compose, to_plain
 from vsie.data import ClipsDataset, ImageShards, image_shards
@@ -48,6 +51,16 @@ def test_a_config_opens_the_shards_or_the_small_files(folder):
     assert shards.side == 16 and source.clip(0).read(np.arange(1)).shape == (1, 8, 8, 3)
     small = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}", "data.bench.objects=4"]))[0]
     assert len(small) == 4
+
+
+def test_a_recipe_wants_the_split_of_the_index_files(folder, tmp_path):
+    bare = Path(shutil.copytree(folder, tmp_path / "bare"))
+    for file in bare.glob("*.npy"):
+        file.unlink()
+    recipe = ["experiment=3diebench_128", f"data.bench.views={VIEWS}", f"data.root={bare}", "data.size=16"]
+    with pytest.raises(FileNotFoundError, match="bare/train_images.npy: missing, and this recipe is of the split that"):
+        pipeline.open_data(compose("train", recipe))
+    assert len(pipeline.open_data(compose("train", [*recipe, "data.need_root=false"]))[0]) == 8
 
 
 def test_without_a_root_objects_are_rendered_in_the_layout_once(tmp_path, monkeypatch):
@@ -129,11 +142,11 @@ def test_published_figures_stand_beside_the_result_and_say_whether_they_compare(
     manifest = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}"]))[0]
     metrics = {"classification/top1/all": 0.5, "pose/r2_sie/all": 0.25, "steering/mrr": 0.125, "steering/mrr/floor": 0.0625}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    file = published.write(tmp_path, name="vsie", manifest=manifest, supervision="none")
+    file = published.write(tmp_path, name="vsie", manifest=manifest, supervision="none", size=16, swap_rb=True)
     text = file.read_text()
     assert text in capsys.readouterr().out + "\n"
     lines = text.splitlines()
-    assert "NOT COMPARABLE: other data, 6 + 2 objects of 2 classes" in lines[3]
+    assert "NOT COMPARABLE: other data, 6 + 2 objects of 2 classes, 16 px, red and blue changed" in lines[3]
     assert lines[3].endswith("run: classification, pose, steering")
     for value in ("50", "0.25", "0.125"):
         assert value in lines[3].split()
@@ -183,6 +196,17 @@ def test_the_protocols_that_reproduce_published_figures_come_first_and_are_named
     ]  # fmt: skip
 
 
+def test_the_class_from_several_views_has_rows_of_its_own():
+    """seq-JEPA's published figures are of its aggregate, and not of one frame."""
+    metrics = {"classification/top1/all": 0.5, "aggregate/top1@3": 0.75, "aggregate/top1@3/floor": 0.25,
+               "aggregate/top1@3/mean": 0.6}  # fmt: skip
+    rows = published.own_rows(metrics, name="seq_jepa", setting="x", supervision="none")
+    assert [(row["setting"], row.get("top1")) for row in rows] == [
+        ("x", "50"), ("its floor", None), ("class from 3 views, x", "75"), ("its floor", "25"),
+    ]  # fmt: skip
+    assert rows[2]["mark"] == "run: aggregate"
+
+
 def test_a_run_is_asked_as_released_beside_what_is_sound(folder, tmp_path):
     options = ["method=sie", "data.windows=2", "data.frames=1", "protocol=[classification,mrr,tracking]", "compat=sie"]
     told = [*TINY[:-2], *options, f"data.root={folder}", f"out={tmp_path}/run", "threads=1"]
@@ -196,6 +220,87 @@ def test_a_run_is_asked_as_released_beside_what_is_sound(folder, tmp_path):
     ]  # fmt: skip
     with pytest.raises(ValueError, match="compat is 'vsie', expected null or one of sie"):
         pipeline.train(compose("train", [*told, "compat=vsie"]))
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory) -> Path:
+    """A run that nobody has judged."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VSIE_DATA", str(place / "cache"))
+        patch.chdir(place)
+        own = ["method=sie", "data.windows=2", "data.frames=1", f"data.root={folder}", f"out={place}/run"]
+        return pipeline.train(compose("train", [*TINY, *own]))
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "runs" / "run"))
+
+
+def test_released_probes_are_judged_with_the_statistics_that_their_training_leaves(folder, run):
+    """Learned from in train mode; judged in eval mode, by running statistics that moved; the method is as it was."""
+    manifest, shards = pipeline.open_data(compose("train", [*TINY, f"data.root={folder}"]))
+    train, test = (ClipsDataset(manifest, split, shards) for split in ("train", "val"))
+    method = features.load(run).method
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    moved = features.with_moved_statistics(method, train)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    norms = [module for module in moved.encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms and not any(norm.training or not norm.track_running_stats for norm in norms)
+    images = torch.stack([torch.as_tensor(train[i]["frames"]) for i in range(len(train))]).flatten(0, 1)
+    seen = (images.permute(0, 3, 1, 2).float() / 255 - moved.encoder.mean) / moved.encoder.std
+    stem = next(module for module in moved.encoder.modules() if isinstance(module, torch.nn.Conv2d))(seen)
+    torch.testing.assert_close(norms[0].running_mean, stem.mean((0, 2, 3)), atol=0.05, rtol=0.05)
+    assert not torch.allclose(norms[0].running_mean, before["encoder.backbone.stem.1.running_mean"])
+    assert norms[0].num_batches_tracked == before["encoder.backbone.stem.1.num_batches_tracked"] + features.STATISTICS
+    # what a frame's latent is does not depend on who is judged beside it
+    known = features.evaluation_features(moved, test, frames=1)
+    drawn = np.array([[0, 3], [VIEWS + 1, VIEWS + 2]])
+    found = features.drawn_features(moved, test, known, drawn)
+    np.testing.assert_allclose(found.image.reshape(4, -1), known.image.reshape(2 * VIEWS, -1)[drawn.ravel()], atol=1e-5)
+
+
+def test_labels_and_colours_that_changed_are_other_features(folder, run, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    config = compose("train", [*TINY, f"data.root={copy}"])
+
+    def labels(*changes: str) -> tuple[list[int], str]:
+        manifest, shards = pipeline.open_data(compose("train", [*TINY, f"data.root={copy}", *changes]))
+        splits = {"test": ClipsDataset(manifest, "val", shards)}
+        (found,) = feature_cache.feature_set(run, features.load(run).method, splits, (1, 1), "32-true", "features")
+        return found.labels.tolist(), feature_cache.folder_of(found).name
+
+    before, place = labels()
+    assert labels("data.bench.swap_rb=true")[1] != place == labels()[1]
+    for split in ("train", "val"):
+        np.save(copy / f"{split}_labels.npy", 1 - np.load(copy / f"{split}_labels.npy"))
+    assert labels()[0] == [1 - label for label in before]
+    assert config.data.bench.swap_rb is False
+
+
+def test_held_out_rotations_as_released_do_not_take_the_place_of_the_runs_own_figures(folder, run, tmp_path, tools):
+    ood = render(tmp_path / "ood", trajectory="ood")
+    asked = ("evaluate", f"checkpoint={run}", "compat=sie", "protocol=[mrr]")
+    told = {"cwd": tmp_path, "env": {**os.environ, "VSIE_DATA": str(tmp_path / "cache")}}
+    assert run_tool(tools, *asked, **told).returncode == 0
+    before = (run / "metrics.json").read_text()
+    result = run_tool(tools, *asked, f"ood={ood}", **told)
+    assert result.returncode == 2 and "metrics.json exists; overwrite=true replaces it" in result.stderr
+    assert (run / "metrics.json").read_text() == before
+    result = run_tool(tools, *asked, f"ood={ood}", "out=elsewhere", **told)
+    assert result.returncode == 0 and "signs of quaternions" in result.stdout, result.stderr
+    assert "held-out rotations of 2 objects" in (tmp_path / "elsewhere" / "published.txt").read_text()
+    assert (run / "metrics.json").read_text() == before
+
+
+def test_a_run_is_judged_on_another_folder_in_the_layout_whole_and_by_its_views(folder):
+    config = compose("train", [*TINY, "data.root=x", "data.bench.objects=4", "data.bench.ood=y"])
+    bench = pipeline.judged_on(config, str(folder)).data.bench
+    assert (bench.objects, bench.ood, bench.views) == (None, None, VIEWS)
+    assert pipeline.judged_on(config, str(folder), views=3).data.bench.views == 3
+    with pytest.raises(ValueError, match="views is 3, which goes with a folder in 3DIEBench's layout"):
+        pipeline.judged_on(config, str(folder.parent), views=3)
 
 
 def test_what_a_method_is_told_stands_in_its_row():
@@ -215,6 +320,9 @@ def test_3diebench_itself_is_known_by_its_numbers(folder):
     split = np.repeat([0, 1], [facts["train"], facts["val"]]).astype(np.int8)
     real = dataclasses.replace(manifest, split=split, classes=tuple(map(str, range(55))))
     assert published.whose(real) == "3DIEBench"
+    moved = dataclasses.replace(real, latent_names=LATENTS)
+    assert published.whose(moved) == "3DIEBench-T"
+    assert published.table({}, name="x", manifest=moved, supervision="none").startswith("Published on 3DIEBench-T, beside")
 
 
 def test_held_out_rotations_are_judged_on_the_val_objects_alone(folder, tmp_path):
@@ -224,7 +332,7 @@ def test_held_out_rotations_are_judged_on_the_val_objects_alone(folder, tmp_path
     for split, inside in (("train", True), ("val", False)):
         for row in manifest.rows(split):
             assert ((np.abs(shards.clip(int(row)).latents[:, [0, 2]]) <= np.pi / 2) == inside).all()
-    assert published.whose(manifest) == "NOT COMPARABLE: held-out rotations"
+    assert published.whose(manifest) == "NOT COMPARABLE: held-out rotations of 2 objects"
     with pytest.raises(ValueError, match="was not trained on data in 3DIEBench's layout"):
         run = tmp_path / "run"
         plain = to_plain(compose("train", TINY[2:]))

@@ -23,7 +23,7 @@ def main(config: ExtractConfig) -> None:
     windows, skipped = extract(
         Path(config.checkpoint), Path(config.manifest), Path(config.out), split=config.split, frames=config.frames,
         spacing=config.spacing, stride=config.stride, size=config.size, batch=config.batch, overwrite=config.overwrite,
-        eraser=config.eraser, device=config.device,
+        eraser=config.eraser, device=config.device, allowed_share=config.allowed_skips,
     )  # fmt: skip
     print(f"{config.out}: {windows} windows" + (f", {skipped} videos skipped (see {config.out}.skipped.csv)" if skipped else ""))
 

@@ -1,13 +1,14 @@
 """What is saved of a run and how it is loaded, strictly: training, features and `vsie.load` all stand on this.
 
 A checkpoint is a folder: `model.safetensors` (weights and buffers), `config.yaml` (the run's whole config, readable) and
-`state.pt` (optimiser, probes, random generators, step; loaded with `weights_only=True`, so never code). A new checkpoint
-is written beside the old one and takes its place by renames: at every instant one of them is whole.
+`state.pt` (optimiser, probes, step; loaded with `weights_only=True`, so never code; random draws are a function of seed and
+step). A new checkpoint is written beside the old one and takes its place by renames: at every instant one of them is whole.
 """
 
 from __future__ import annotations
 
 import io
+import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +76,10 @@ def locate(run: Path, *, missing_ok: bool = False) -> Path | None:
 def read_config(run: Path, *, weights: bool = True) -> dict[str, Any]:
     """The config that a run's checkpoint was made with; without `weights` that in the folder itself."""
     folder = locate(run) if weights else Path(run)
-    config = yaml.safe_load((folder / FILES[1]).read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load((folder / FILES[1]).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{folder / FILES[1]} is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(config, dict) or not {"encoder", "method", "conditioning", "predictor"} <= config.keys():
         raise ValueError(f"{folder / FILES[1]} is not the config of a vsie run")
     return config
@@ -96,6 +100,9 @@ def load_weights(run: Path, model: nn.Module) -> None:
     for name in own.keys() - tensors.keys():
         if name.endswith("predictor.directions"):  # a hypernetwork from before it took those of its training: all of them
             tensors[name] = torch.eye(len(own[name]))
+    for name in own.keys() & tensors.keys():
+        if name.endswith("conditioning.scale") and tensors[name].dim() == 0:  # from before each kind of number had its own
+            tensors[name] = tensors[name].expand(len(own[name])).clone()
     wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
     wrong += [f"left over {name}" for name in tensors.keys() - own.keys()]
     wrong += [
@@ -109,5 +116,11 @@ def load_weights(run: Path, model: nn.Module) -> None:
 
 
 def load_state(run: Path) -> dict[str, Any]:
-    """The training state of a run: optimiser, probes, generators, step."""
-    return torch.load(locate(run) / FILES[2], map_location="cpu", weights_only=True)
+    """The training state of a run: optimiser, probes, step."""
+    file = locate(run) / FILES[2]
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{file} is not the state of a training ({reason}); without it the run can be judged, but cannot go "
+                         "on") from None  # fmt: skip

@@ -68,7 +68,7 @@ def hydra_main(name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]
     the nearest key. VSIE_TRACEBACK=1 shows where they came from.
     """
     import hydra
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     def decorate(main: Callable[[Any], Any]) -> Callable[[], None]:
         _register(name)
@@ -79,6 +79,8 @@ def hydra_main(name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]
             _let_warnings_through()
             try:
                 return main(_to_object(config))
+            except MissingMandatoryValue as error:
+                _stop(f"{error.full_key or error.key} is missing; --help shows how the tool is called")
             except (ValueError, FloatingPointError, RuntimeError, OSError) as error:
                 if os.environ.get("VSIE_TRACEBACK") or type(error) is RuntimeError:
                     raise  # a fault of ours: the traceback is what helps
@@ -287,6 +289,12 @@ def _explain(error: Exception, name: str, overrides: list[str] | None = None) ->
     cause = error.__cause__ or error.__context__
     if cause is not None and str(cause).splitlines()[:1] and str(cause).splitlines()[0] not in text:
         text += f" ({str(cause).splitlines()[0]})"
+    if choice := re.search(r"Could not find '([^'/]+)/([^']+)'", text):  # Hydra lists its own names and where it looked
+        from vsie.components import nearest
+
+        group, wrong = choice.groups()
+        there = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+        return f"{group}={wrong}: there is no such {group}; there are {', '.join(there)}{nearest(wrong, there)}"
     text = " ".join(line.strip() for line in text.splitlines() if line.strip() and "append to your config" not in line)
     match = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' not in", text)
     known = _known(name, overrides if overrides is not None else sys.argv[1:]) if match else []

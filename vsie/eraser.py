@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from vsie.files import atomic_path
@@ -82,7 +82,8 @@ def save(eraser: Eraser, file: Path) -> Path:
     with atomic_path(file) as temporary:
         # Left and right of an orthogonal projection are one tensor, which the format refuses.
         tensors = {name: getattr(eraser, name).cpu().contiguous().clone() for name in ("mean", "left", "right")}
-        save_file(tensors, temporary, metadata={"kind": "vsie eraser", "name": eraser.name, "encoder": eraser.encoder})
+        about = {"kind": "vsie eraser", "name": eraser.name, "encoder": eraser.encoder}
+        temporary.write_bytes(serialised(tensors, metadata=about))  # save_file would keep it from others than its owner
     return file
 
 

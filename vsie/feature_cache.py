@@ -24,8 +24,8 @@ def state_of(dataset: ClipsDataset) -> str:
     """What tells the frames and poses of clips from those that were there before under the same names."""
     source = dataset.source
     key = getattr(source, "key", None)  # of a cache
-    if key is None and dataset.manifest.unordered:
-        key = image_shards.state(source)
+    if dataset.manifest.unordered:
+        key = (key or image_shards.state(source)) + (" swapped" if source.swap_rb else "")
     return key or frame_cache.state(dataset.manifest, getattr(source, "size", None))
 
 
@@ -54,7 +54,7 @@ def feature_set(
         if drawn is not None:
             key.update(drawn[1].tobytes())
         if dataset.manifest.unordered:  # held-out rotations have the same index files
-            key.update("\0".join(dataset.manifest.path).encode())
+            key.update("\0".join(dataset.manifest.path).encode() + dataset.manifest.label.tobytes())
         folder = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}"
         if not (folder / ABOUT).is_file():
             shutil.rmtree(folder, ignore_errors=True)  # links to features that are gone

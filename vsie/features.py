@@ -8,6 +8,7 @@ the same.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from vsie.model import build_method
 
 IMAGES = 512  # images per forward pass
 OTHERS = 256  # images per batch where BatchNorm is in train mode: that of SIE's released probes
+STATISTICS = 100  # batches that move its running statistics: of those before them 3e-5 is left
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,19 @@ class Model:
 
 
 def device_of(name: str) -> str:
-    """The device of that name; of ``auto`` the GPU where there is one."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    """The device of that name; of ``auto`` the GPU where there is one.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros((), device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device is {name!r}, which is not here ({reason}); expected auto, cpu or cuda") from None
+    return name
 
 
 def load(run: str | Path, *, device: str | torch.device = "cpu") -> Model:
@@ -240,11 +253,11 @@ def has_batch_norm(encoder: nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def batch_statistics(encoder: nn.Module) -> Iterator[None]:
-    """BatchNorm in train mode, all else in eval mode; the running statistics stay as they are."""
+def batch_statistics(encoder: nn.Module, *, moving: bool = False) -> Iterator[None]:
+    """BatchNorm in train mode, all else in eval mode; the running statistics stay as they are unless they are `moving`."""
     norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     for norm in norms:
-        norm.training, norm.track_running_stats = True, False
+        norm.training, norm.track_running_stats = True, moving
     try:
         yield
     finally:
@@ -286,6 +299,27 @@ def encode_mixed(encoder: Encoder, video: Tensor, *, precision: str = "32-true",
         for step, frame in enumerate(order.unbind(1)):
             latents[step] = encode(encoder, video[clips, frame][:, None], precision=precision)
     return torch.cat(latents, 1)[clips[:, None], order.argsort(1)]
+
+
+def with_moved_statistics(method: Method, dataset, *, precision: str = "32-true", description: str = "statistics") -> Method:
+    """A copy of a method whose encoder's running statistics are those that training frames leave in BatchNorm.
+
+    SIE's released probes learn with the frozen backbone in train mode and are judged in eval mode: with statistics that moved
+    with every batch they learned from. `STATISTICS` batches, each a frame of `OTHERS` clips of `dataset` drawn at random.
+    """
+    moved = copy.deepcopy(method).eval()
+    encoder, generator, left = moved.encoder, np.random.default_rng(0), STATISTICS
+    with batch_statistics(encoder, moving=True), tqdm(total=left, desc=description, unit="batch", mininterval=1) as bar:
+        while left > 0:
+            items = generator.permutation(len(dataset))[:OTHERS].tolist()
+            video = torch.stack([torch.as_tensor(dataset[i]["frames"]) for i in items])
+            video = video[:, middles(encoder, video.shape[1])]
+            for _ in range(min(left, video.shape[1])):
+                frame = torch.from_numpy(generator.integers(video.shape[1], size=len(items)))
+                encode(encoder, video[torch.arange(len(items)), frame][:, None], precision=precision)
+                bar.update()
+            left -= video.shape[1]
+    return moved
 
 
 def evaluation_features(
@@ -382,10 +416,10 @@ def features_of_backbone(
 def drawn_features(
     method: Method, dataset, known: Features, drawn: np.ndarray, *, precision: str = "32-true", description: str = "features",
 ) -> Features:  # fmt: skip
-    """Some frames of each object with BatchNorm in train mode, see `encode_mixed`: a clip of its own for each object.
+    """Some frames of each object, each alone: a clip of its own for each object.
 
     Args:
-        method: Its encoder encodes.
+        method: Its encoder encodes, in eval mode.
         dataset: The clips.
         known: Features of all of them.
         drawn: (O, V) frames of O objects among all N * F of `known`.
@@ -395,13 +429,12 @@ def drawn_features(
     encoder, result = method.encoder, known.frames_of(drawn)
     place = middles(encoder, len(dataset[0]["frames"])).numpy()
     image = np.empty((*drawn.shape, known.image.shape[-1]), np.float32)
-    order = np.random.default_rng(0).permutation(len(drawn))
-    for items in tqdm(np.array_split(order, -(-len(order) // OTHERS)), desc=description, unit="batch", mininterval=1):
+    for items in tqdm([np.array(some) for some in _chunks(len(drawn), OTHERS)], desc=description, unit="batch", mininterval=1):
         clips, steps = np.divmod(drawn[items], known.frames)
         read = {clip: dataset[clip]["frames"] for clip in np.unique(clips).tolist()}
         video = [torch.as_tensor(read[c][place[s]]) for c, s in zip(clips.ravel().tolist(), steps.ravel().tolist(), strict=True)]
-        images = torch.stack(video).unflatten(0, clips.shape)
-        image[items] = encode_mixed(encoder, images, precision=precision, seed=int(items[0])).cpu().numpy()
+        alone = encode(encoder, torch.stack(video)[:, None], precision=precision)
+        image[items] = rearrange(alone, "(o v) 1 d -> o v d", o=len(clips)).cpu().numpy()
     return dataclasses.replace(result, image=image, clip=image)
 
 

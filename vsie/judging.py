@@ -15,6 +15,7 @@ import torch
 from vsie import components, feature_cache, features_file, pipeline
 from vsie import eraser as erasers
 from vsie.components import nearest
+from vsie.data import three_die_bench
 from vsie.data.clips import of_one_length
 from vsie.encoders.base import Encoder
 from vsie.encoders.exported import Exported
@@ -23,7 +24,7 @@ from vsie.evaluation import ladder, suite
 from vsie.evaluation.inputs import Live
 from vsie.feature_set import Features
 from vsie.features import Whole
-from vsie.schemas import DataConfig, TrainConfig
+from vsie.schemas import BenchConfig, DataConfig, TrainConfig
 
 FORMS = "torchvision/NETWORK, pytorchvideo/NETWORK, or a file of torch.export (FILE.pt2)"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -70,6 +71,7 @@ def build(name: str, weights: str | None = None) -> Encoder:
 def judge_encoder(
     name: str, *, out: Path, weights: str | None = None, protocols: Sequence[str] = suite.DEFAULT, data: str | None = None,
     size: int | None = None, frames: int | None = None, seed: int = 0, device: torch.device | str = "cpu",
+    views: int | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Features of a data set by an encoder (kept in `out`), then what they know: a table, metrics.json and the pictures.
 
@@ -84,6 +86,7 @@ def judge_encoder(
         frames: How many frames of a clip the encoder sees together; None: one for an image network, else all, at most 16.
         seed: Of probes, pairs, and of random weights.
         device: Where features are computed and the probes of single frames are trained.
+        views: Of data in 3DIEBench's layout, that every object has to have; None for its 50.
 
     Returns:
         The flat metrics.
@@ -95,7 +98,7 @@ def judge_encoder(
     suite.check_protocols(protocols)
     torch.manual_seed(seed)
     encoder = build(name, weights).eval()
-    config = data_config(data, size)
+    config = data_config(data, size, views)
     manifest, cache = pipeline.open_data(config)
     protocols = pipeline.askable(protocols, manifest)
     if not protocols:
@@ -177,10 +180,14 @@ def frame_of(features: Features) -> str:
     return "body" if features.anchored else "camera"
 
 
-def data_config(data: str | None, size: int | None) -> TrainConfig:
+def data_config(data: str | None, size: int | None, views: int | None = None) -> TrainConfig:
     """The config that reads a data set; a folder with the index files of 3DIEBench is read as such."""
-    layout = "3diebench" if data and (Path(data) / "train_images.npy").is_file() else "clips"
-    return TrainConfig(data=DataConfig(root=data, size=size, layout=layout))
+    if not data or not three_die_bench.indexed(data):
+        if views is not None:
+            raise ValueError(f"views is {views}, which goes with a folder in 3DIEBench's layout; data is {data or 'missing'}")
+        return TrainConfig(data=DataConfig(root=data, size=size))
+    bench = BenchConfig() if views is None else BenchConfig(views=views)
+    return TrainConfig(data=DataConfig(root=data, size=size, layout="3diebench", bench=bench))
 
 
 def together(encoder: Encoder, frames: int | None, length: int) -> int:

@@ -208,7 +208,7 @@ class WithinObjectShare(nn.Module):
             total + floor * torch.eye(len(total), dtype=total.dtype, device=total.device), torch.cat([inner, total], 1)
         )
         inner, total = solved.chunk(2, 1)
-        return inner.trace() / total.trace()
+        return inner.trace() / total.trace().clamp_min(1e-8)  # of a constant nothing is within objects
 
 
 def weighted_mean(error: Tensor, trust: Tensor | None = None) -> Tensor:

@@ -98,6 +98,9 @@ def open_views(data: DataConfig) -> tuple[Manifest, Frames]:
     """The objects of a folder in 3DIEBench's layout, rendered when none is given, and their views: in shards if `data.cache`."""
     bench = data.bench
     root = Path(data.root) if data.root else rendered(data.render, "3diebench")
+    if data.need_root and not three_die_bench.indexed(root):
+        raise FileNotFoundError(f"{root / 'train_images.npy'}: missing, and this recipe is of the split that index files say; "
+                                f"data.need_root=false takes every fifth object of a class as held out")  # fmt: skip
     manifest = three_die_bench.load(root, objects=bench.objects, ood=bench.ood)
     views = bench.views if data.root else data.render.clips_per_object
     source = three_die_bench.ViewSource(
@@ -187,14 +190,14 @@ def training_deltas(
 
 def measured(run: Path, key: str) -> float | None:
     """One measure of a run's metrics.json, for a sweep to optimise; None where there is no such file, and a line says so
-    where it does not hold the key."""
+    where it does not hold the key, but of the measure that nobody asked for by name."""
     from vsie.components import nearest
 
     file = Path(run) / "metrics.json"
     if not file.is_file():
         return None
     found = json.loads(file.read_text(encoding="utf-8"))
-    if key not in found:
+    if key not in found and key != TrainConfig.metric:
         print(f"metric={key} is not in {file}{nearest(key, found)}")
     return found.get(key)
 
@@ -211,6 +214,8 @@ def train(config: TrainConfig) -> Path:
     suite.check_protocols(config.protocol)  # now, not after the training
     suite.check_protocols([], config.compat)
     check_claim(run, plain, config.resume)
+    if config.threads is not None and config.threads < 1:
+        raise ValueError(f"threads is {config.threads}, expected at least 1, or null for all cores")
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer = Trainer(**dataclasses.asdict(config.trainer))
@@ -227,6 +232,12 @@ def train(config: TrainConfig) -> Path:
     if method.conditioning.colour != "none" and (config.data.augment.hue or config.data.augment.gray_probability):
         raise ValueError(f"conditioning.colour={method.conditioning.colour} tells hues that data.augment.hue or gray_probability "
                          "would change, expected both 0 (data/augment=none)")  # fmt: skip
+    if method.conditioning.colour != "none" and not method.uses_colour:
+        raise ValueError(f"conditioning.colour={method.conditioning.colour} is told to a predictor, and "
+                         f"method={config.method['name']} has none that takes it; expected none")  # fmt: skip
+    if config.data.augment.mirror_probability and method.conditioning.encoding == "quaternion_raw":
+        raise ValueError("data.augment.mirror_probability turns the hemisphere in which conditioning.encoding=quaternion_raw has "
+                         "its signs; expected 0, or conditioning=centred")  # fmt: skip
     with fabric.rank_zero_first(local=True):
         manifest, cache = open_data(config)
         if reason := told.untold(manifest, method.frame):
@@ -288,7 +299,7 @@ def check_claim(run: Path, plain: Mapping[str, Any], resume: str) -> None:
                 f"{run} holds a run of another config ({len(different)} options differ): {key} was {before.get(key)!r}, "
                 f"now {now.get(key)!r}; give another out="
             )
-    elif run.exists() and any(run.iterdir()) and not (run / "config.yaml").exists():
+    elif run.exists() and {file.name for file in run.iterdir()} - {"skipped.csv"} and not (run / "config.yaml").exists():
         raise FileExistsError(f"{run} exists and holds no vsie run; give another out=")
 
 
@@ -303,6 +314,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def evaluate(
     run: Path, *, config: TrainConfig | None = None, protocols: Sequence[str] = suite.DEFAULT, out: Path | None = None,
     data: str | None = None, ood: str | None = None, seed: int = 0, device: torch.device | str = "cpu", compat: str | None = None,
+    views: int | None = None, keep: bool | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Features once (cached in the run), then what each part knows: prints a table, writes metrics.json and the pictures.
 
@@ -317,7 +329,9 @@ def evaluate(
         ood: For a run on the layout of 3DIEBench: held-out rotations that take the place of the val views; see `BenchConfig`.
         seed: Of probes and pairs.
         device: Where features are computed and the probes of single frames are trained.
-        compat: ``sie``: the protocols as SIE released them; what else metrics.json holds is kept.
+        compat: ``sie``: the protocols as SIE released them.
+        views: With `data` in 3DIEBench's layout: views that every object has to have; None for as many as the run's.
+        keep: Keep what else metrics.json holds; None: with `compat`.
 
     Returns:
         The flat metrics.
@@ -329,14 +343,14 @@ def evaluate(
     config = config or from_plain(model.config)
     out = out or run
     if data:
-        config = judged_on(config, data)
+        config = judged_on(config, data, views)
     if ood:
         if config.data.layout != "3diebench":
             raise ValueError(f"ood={ood}: {run} was not trained on data in 3DIEBench's layout (data.layout={config.data.layout})")
         bench = dataclasses.replace(config.data.bench, ood=ood)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, bench=bench))
     manifest, cache = open_data(config)
-    precision = resolve_precision(config.trainer.precision, device)[0]
+    precision = "32-true" if compat else resolve_precision(config.trainer.precision, device)[0]  # as released
     protocols = askable(protocols, manifest, config.motion.source == "estimated")
     if not protocols:
         return {}
@@ -353,11 +367,14 @@ def evaluate(
         splits, cut = of_one_length(splits, window[1], config.data.allowed_skips)
     untrained = probed = raw = None
     if compat and features.has_batch_norm(model.encoder):
-        # The released probes leave BatchNorm in train mode; their retrieval does not.
+        # The released probes learn with BatchNorm in train mode, and are judged by the statistics that it has by then; the
+        # released retrieval is in eval mode.
         alone = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "features")
         drawn = released.validation(alone[0], seed)
         (train_set,) = feature_set(run, model.method, {"train": splits["train"]}, window, precision, "among-others", True)
-        (probed,) = feature_set(run, model.method, {"test": splits["test"]}, window, precision, "drawn", drawn=(alone[0], drawn))
+        moved = features.with_moved_statistics(model.method, splits["train"], precision=precision)
+        (probed,) = feature_set(run, moved, {"test": splits["test"]}, window, precision, "drawn", drawn=(alone[0], drawn))
+        del moved
         trained = (train_set, *alone)
     else:
         if "leakage" in protocols and features.Backbone.differs(model.encoder):
@@ -381,6 +398,9 @@ def evaluate(
         summary=method.summarise, remembered=None if untrained is None else Measured(run, *untrained),
     )  # fmt: skip
     result.notes += [*cut, *([reason] if (reason := told.untold(manifest, method.frame)) else [])]
+    if compat and config.data.bench.ood:
+        result.notes.append("signs of quaternions are those of the hemisphere of the training rotations: of held-out rotations "
+                            "the released product of two quaternions has the other one in half of the pairs")  # fmt: skip
     if motion is not None:
         if not true:
             told.marked(result, lines)
@@ -393,11 +413,14 @@ def evaluate(
     axis_of = torch.eye(4)[None] if deltas is None else deltas
     if method.direct_supervision:
         result.notes.append(tables.DIRECT)
-    write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of, keep=compat is not None)
+    write_report(out, run, result, trained[1], splits["test"], manifest.classes, method, axis_of,
+                 keep=compat is not None if keep is None else keep)  # fmt: skip
     if config.data.layout == "3diebench":
         published.write(
-            out, name=str(config.method["name"]), manifest=manifest, supervision=published.supervision(method)
-        )
+            out, name=str(config.method["name"]), manifest=manifest, supervision=published.supervision(method),
+            size=config.data.size or (None if config.data.root else config.data.render.size),
+            swap_rb=config.data.bench.swap_rb,
+        )  # fmt: skip
     return result.metrics
 
 
@@ -412,13 +435,16 @@ def judged_splits(manifest: Manifest, cache: Frames | None, size: int | None) ->
             for name, split in (("train", "train"), ("test", held_split(manifest)))}  # fmt: skip
 
 
-def judged_on(config: TrainConfig, data: str) -> TrainConfig:
+def judged_on(config: TrainConfig, data: str, views: int | None = None) -> TrainConfig:
     """The config of a run with other data: a manifest, a folder in 3DIEBench's layout, or another of the run's own kind."""
     folder, change = Path(data), {"root": data}
     if not config.data.root:
         change["size"] = config.data.size or config.data.render.size  # what was rendered for the run had it of itself
-    if (folder / "train_images.npy").is_file():
-        change |= {"layout": "3diebench", "reader": {}}
+    if three_die_bench.indexed(folder):
+        bench = dataclasses.replace(config.data.bench, objects=None, ood=None, views=views or config.data.bench.views)
+        change |= {"layout": "3diebench", "reader": {}, "bench": bench}
+    elif views is not None:
+        raise ValueError(f"views is {views}, which goes with a folder in 3DIEBench's layout; {folder} has no train_images.npy")
     elif folder.is_file() or (folder / "manifest.csv").is_file():
         change |= {"layout": "clips", "reader": {}}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **change))

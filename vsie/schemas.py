@@ -232,6 +232,7 @@ class EvaluateConfig:
     metric: str | None = None
     out: str | None = None
     manifest: str | None = None
+    views: int | None = None
     ood: str | None = None
     device: str = "auto"
     seed: int = 0
@@ -309,6 +310,7 @@ class ExtractConfig:
     batch: int = 16
     device: str = "auto"
     eraser: str | None = None
+    allowed_skips: float = 0.01
     overwrite: bool = False
 
 

@@ -36,12 +36,12 @@ def verify(folder: Path, file: Path, **options) -> checksums.Verdict:
 def test_the_first_run_writes_what_the_second_compares(folder, tmp_path):
     first = verify(folder, tmp_path / "list.csv")
     assert (first.objects, first.views, first.known, first.written) == (6, 18, False, tmp_path / "list.csv")
-    assert first.bytes == sum(path.stat().st_size for path in folder.glob("*/*/*"))
+    assert first.bytes == sum(path.stat().st_size for path in (*folder.glob("*/*/*"), *folder.glob("*.npy")))
     second = verify(folder, tmp_path / "list.csv")
     assert second.written is None and second.bytes == first.bytes
     lines = (tmp_path / "list.csv").read_text().splitlines()
-    assert lines[0] == "object,files,bytes,sha256" and len(lines) == 7
-    name, _, _, found = lines[1].split(",")
+    assert lines[0] == "object,files,bytes,sha256" and len(lines) == 1 + 6 + 5  # the index files, after the objects
+    name, _, _, found = next(line for line in lines[1:] if "/" in line).split(",")
     files = sorted((folder / name).iterdir())
     expected = hashlib.sha256(b"".join(f"{f.name}\0{f.stat().st_size}\0".encode() + f.read_bytes() for f in files))
     assert found == expected.hexdigest()
@@ -64,6 +64,15 @@ def test_changes_are_found_and_named(folder, copy, tmp_path, spoil, told):
     name = np.load(copy / "val_images.npy")[0].strip("/")
     spoil(copy / name)
     with pytest.raises(ValueError, match=f"{copy / name}: {told}.* as in .*list.csv"):
+        verify(copy, tmp_path / "list.csv")
+
+
+def test_another_split_or_other_labels_are_another_copy(folder, copy, tmp_path):
+    verify(folder, tmp_path / "list.csv")
+    for what in ("images", "labels"):
+        train, val = copy / f"train_{what}.npy", copy / f"val_{what}.npy"
+        train.rename(copy / "kept"), val.rename(train), (copy / "kept").rename(val)
+    with pytest.raises(ValueError, match=r"copy/train_images.npy: (bytes|sha256) .*, expected .* as in .*list.csv"):
         verify(copy, tmp_path / "list.csv")
 
 

@@ -82,6 +82,20 @@ def test_it_is_made_anew_only_when_something_has_changed(folder, tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".out.lock", "out", "root"], "nothing half-made is left"
 
 
+def test_what_others_have_put_beside_it_is_never_lost(folder, tmp_path):
+    """Motion that was estimated from a prepared manifest may have gone into its folder."""
+    out = tmp_path / "out"
+    prepare(IMAGES, folder, out, progress=False)
+    (out / "motion").mkdir()
+    prepare(IMAGES, folder, out, progress=False)  # nothing has changed: fine
+    write_images(folder / "new", moving_picture(3, 16, 16))
+    with pytest.raises(ValueError, match=r"out: is to be made anew, and holds motion, which was not made here \(1 in all\)"):
+        prepare(IMAGES, folder, out, progress=False)
+    assert (out / "motion").is_dir() and len(load(out)) == 6
+    (out / "motion").rename(tmp_path / "out-motion")
+    assert len(load(prepare(IMAGES, folder, out, progress=False))) == 7
+
+
 def test_who_prepares_the_same_waits_and_a_failure_leaves_what_was_there(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare(IMAGES, folder, out, progress=False)

@@ -191,14 +191,16 @@ def test_rotations_that_seq_jepa_holds_out_are_read(folders, tmp_path):
         source(manifest).clip(manifest.rows("val")[0])
 
 
-def test_held_out_rotations_may_have_few_views_of_some_objects(folders, copy, tmp_path):
+def test_held_out_rotations_may_have_few_views_of_some_objects(folders, copy, tmp_path, caplog):
     ood = tmp_path / "ood"
     place = np.load(copy / "val_images.npy")[1].strip("/")
     shutil.copytree(folders["ood"] / place, ood / place)
     for view in (0, 1, 4, 6, 7):
         (ood / place / f"image_{view}.jpg").unlink()
         (ood / place / f"latent_{view}.npy").unlink()
-    manifest = load(copy, ood=ood)
+    with caplog.at_level("WARNING", "vsie"):
+        manifest = load(copy, ood=ood)
+    assert "ood: holds 1 of the 4 objects of the split val, of 1 of its 2 classes; the others are left out" in caplog.text
     (row,) = manifest.rows("val")
     assert sorted(source(manifest).clip(row).numbers.tolist()) == [2, 3, 5]
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder of held-out rotations"):
@@ -207,10 +209,12 @@ def test_held_out_rotations_may_have_few_views_of_some_objects(folders, copy, tm
         load(copy, ood=tmp_path)
 
 
-def test_a_part_of_a_download_without_index_files_can_be_looked_at(copy):
+def test_a_part_of_a_download_without_index_files_can_be_looked_at(copy, caplog):
     for file in copy.glob("*.npy"):
         file.unlink()
-    manifest = load(copy)
+    with caplog.at_level("WARNING", "vsie"):
+        manifest = load(copy)
+    assert "every fifth object of a class is held out, 2 of 10, which is not the released split" in caplog.text
     assert manifest.classes == ("car", "sofa") and len(manifest) == 10
     assert len(manifest.rows("val")) == 2 and set(manifest.label[manifest.rows("val")]) == {0, 1}
     assert source(manifest).clip(3).read(np.arange(2)).shape == (2, 32, 32, 3)

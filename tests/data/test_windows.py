@@ -262,9 +262,9 @@ def test_unreadable_videos_are_replaced_counted_and_listed(damaged, tmp_path, wo
 
 def test_too_many_unreadable_videos_stop_the_run(damaged, tmp_path):
     dataset = WindowsDataset(damaged, "train", windows=2, frames=2, skipped=tmp_path / "skipped.csv", allowed_share=0.1)
-    with pytest.raises(SkippedError, match=r"2 of 18 videos cannot be read \(see .*skipped.csv\), expected at most 10.00%"):
+    with pytest.raises(SkippedError, match=r"2 of 18 videos cannot be used \(see .*skipped.csv\), expected at most 10.00%"):
         dataset[1]
-    with pytest.raises(SkippedError, match="videos cannot be read"):
+    with pytest.raises(SkippedError, match="videos cannot be used"):
         list(DataLoader(WindowsDataset(damaged, "train", frames=2), num_workers=1, collate_fn=collate))
 
 
@@ -346,7 +346,7 @@ def test_of_videos_that_cannot_be_read_as_few_as_in_training_are_left_out_by_nam
     kept = [row for row in damaged.rows("train").tolist() if row not in (1, 3, 4, 5)]
     assert cut["train"].rows.tolist() == kept
     assert [cut["train"][place]["path"] for place in range(14)] == [damaged.path[row] for row in kept]
-    with pytest.raises(SkippedError, match="of 18 videos cannot be read, expected at most 10.00%"):
+    with pytest.raises(SkippedError, match="of 18 videos cannot be used, expected at most 10.00%"):
         of_one_length(splits, widest=1, allowed_share=0.1)
 
 

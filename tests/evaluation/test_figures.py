@@ -135,6 +135,21 @@ def test_the_whole_report(tmp_path, capsys, motion):
     assert "MRR among the object's views" in capsys.readouterr().out and not (tmp_path / write.STAMP).exists()
 
 
+def test_where_no_pose_is_known_nothing_is_shown_to_be_steered(tmp_path):
+    """Features of clips without poses hold the identity: a strip of them would be all right, with 0 degrees everywhere."""
+    train, test = (features(objects=8, frames=5, seed=s, first_object=100 * s) for s in (1, 2))
+    train, test = (dataclasses.replace(f, poses=np.broadcast_to(np.eye(4), f.poses.shape).copy()) for f in (train, test))
+
+    class Method(BlockSteering):
+        predictor = object()
+
+    result = suite.evaluate(train, test, protocols=["classification"], progress=False)
+    clips = [{"frames": torch.zeros(5, 16, 16, 3, dtype=torch.uint8)} for _ in test.paths]
+    deltas = torch.eye(4).expand(3, 4, 4)
+    files = write_report(tmp_path, tmp_path, result, test, clips, ["a", "b", "c", "d"], Method(), deltas)
+    assert {file.suffix for file in files} >= {".png"} and "steering.png" not in {file.name for file in files}
+
+
 def test_where_clips_have_no_common_frame_turns_are_drawn_from_each_ones_first():
     data = features(objects=6, frames=5, seed=1)
     true = torch.from_numpy(data.poses)

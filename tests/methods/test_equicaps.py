@@ -45,6 +45,15 @@ def test_equicaps_against_loops(frame, translation):
         assert terms[name].item() == pytest.approx(value, rel=2e-3, abs=1e-6), name
 
 
+def test_a_capsule_that_nothing_uses_has_a_finite_gradient():
+    method = build("equicaps", "method.temperature=0.001")
+    with torch.no_grad():
+        method.activation.bias[0] = -100
+    loss = sum(method.terms(torch.randn(4, 3, 32), random_poses(4, 3)).values())
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
 def test_usage_is_zero_when_all_capsules_are_used_and_log_c_when_one_is():
     method = build("equicaps", "method.capsules=16", "method.temperature=0.001", "method.invariant_share=0.5")
     method.activation = torch.nn.Identity()

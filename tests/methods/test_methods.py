@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from scipy.spatial.transform import Rotation
 from torch import nn
 
 from tests.methods.common import build, mean
-from vsie import components, pose
+from vsie import checkpoint, components, pose
 from vsie.config import compose, to_plain
 from vsie.data.three_die_bench import object_in_camera
 from vsie.methods.base import Split
@@ -212,6 +213,62 @@ def test_centred_conditioning_has_no_constant_direction_and_unit_length():
     raw = Conditioning(encoding="quaternion_raw", centred=False)
     raw.fit(poses[0], poses[1])
     assert (raw(poses[0], poses[1]).norm(dim=-1) - 1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+def test_rotation_and_translation_are_told_alike_whatever_the_unit_of_length_is(unit):
+    poses = random_poses(2, 500).double()
+    poses[..., :3, 3] = unit * torch.randn(2, 500, 3, dtype=torch.float64)
+    conditioning = Conditioning(encoding="matrix", translation=True).double()
+    conditioning.fit(poses[0], poses[1])
+    numbers = conditioning(poses[0], poses[1])
+    assert numbers[:, :9].square().sum(-1).mean().item() == pytest.approx(0.5, rel=1e-5)
+    assert numbers[:, 9:].square().sum(-1).mean().item() == pytest.approx(0.5, rel=1e-5)
+    poses[..., :3, 3] = 0.3  # beside a turn nothing is told of what never changes in the camera's frame
+    kept = Conditioning(encoding="matrix", frame="camera", translation=True).double()
+    turned = torch.cat([poses[..., :3, :3], torch.zeros(2, 500, 3, 1, dtype=torch.float64)], -1)
+    still = torch.cat([turned, poses[..., 3:, :]], -2)
+    kept.fit(still[0], still[1])
+    assert kept(still[0], still[1])[:, 9:].abs().max() == 0 and (kept.scale[:9] > 0).all()
+
+
+def test_a_checkpoint_from_before_each_kind_of_number_had_its_scale_is_read(tmp_path):
+    method = build_method(config("vsie"))
+    method.fit(*random_poses(2, 50))
+    checkpoint.save(tmp_path / "run", method, config("vsie"), {})
+    file = checkpoint.locate(tmp_path / "run") / checkpoint.FILES[0]
+    tensors = load_file(file)
+    tensors["conditioning.scale"] = tensors["conditioning.scale"][0].clone()
+    file.write_bytes(save(tensors))
+    again = build_method(config("vsie"))
+    checkpoint.load_weights(tmp_path / "run", again)
+    assert torch.equal(again.conditioning.scale, method.conditioning.scale)
+
+
+def test_both_signs_of_a_quaternion_are_tried_only_where_the_predictor_is_odd():
+    def method(*changes: str):
+        return build_method(to_plain(compose("train", ["method=sie", *changes])))
+
+    plain, q = method(), torch.nn.functional.normalize(torch.randn(20, 4), dim=-1)
+    assert plain.sign_free and (plain.predictor.coefficients(q) + plain.predictor.coefficients(-q)).abs().max() < 1e-6
+    for changes in (["predictor.hidden=[4,4]"], ["conditioning.centred=true"], ["conditioning.colour=circle"]):
+        assert not method(*changes).sign_free
+    assert method("conditioning.colour=difference").sign_free and not method("conditioning=centred").sign_free
+
+
+def test_weights_that_are_all_zero_are_refused():
+    weights = ["method.weights.identity=0", "method.weights.delta=0"]
+    with pytest.raises(ValueError, match="the weights of augself are all 0"):
+        build_method(to_plain(compose("train", ["method=augself", *weights])))
+
+
+def test_what_cannot_be_trained_on_unposed_videos_says_what_can():
+    for name in ("vsie", "sie", "supervised", "augself"):
+        method = build_method(to_plain(compose("train", [f"method={name}"])))
+        with pytest.raises(ValueError, match="known motion, but the data has no poses .* motion=estimated takes it"):
+            method.check_data(posed=False, classes=3)
+    for options in (["method=vicreg"], ["method=supervised", "method.weights.pose=0"]):
+        build_method(to_plain(compose("train", options))).check_data(posed=False, classes=3)
 
 
 def test_conditioning_refuses_data_without_motion():

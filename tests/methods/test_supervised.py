@@ -34,6 +34,14 @@ def test_a_batch_without_labels_is_no_error_and_costs_nothing():
     assert terms["classification"].item() == 0
 
 
+def test_the_class_alone_needs_no_motion():
+    method, latents, labels = build("supervised", "method.weights.pose=0"), torch.randn(3, 4, 32), torch.tensor([0, 1, 2])
+    terms = method.terms(latents, None, labels)
+    assert terms.keys() == {"classification"}
+    full = build("supervised").terms(latents, random_poses(3, 4), labels)
+    assert terms["classification"].item() == pytest.approx(full["classification"].item(), rel=1e-6)
+
+
 def test_what_the_data_lacks_is_told_before_training():
     method = build("supervised", "method.classes=3")
     with pytest.raises(ValueError, match="no labels"):

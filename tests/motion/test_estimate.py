@@ -113,10 +113,10 @@ def test_a_video_that_cannot_be_read_is_counted_and_named(videos, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     path = estimate_manifest(manifest=tmp_path, out=tmp_path / "out", allowed_skips=0.5, **AFFINE)
     assert len(manifests.load(path)) == 3 and "broken.mp4" in (tmp_path / "out" / "skipped.csv").read_text()
-    with pytest.raises(RuntimeError, match="1 of 4 videos cannot be read"):
+    with pytest.raises(RuntimeError, match="1 of 4 videos cannot be used"):
         estimate_manifest(manifest=tmp_path, out=tmp_path / "strict", **AFFINE)
     (tmp_path / "d.mp4").write_bytes(b"no video")  # of 5 videos one may be lost, and no shard has more than one
-    with pytest.raises(RuntimeError, match=r"2 of 5 videos cannot be read \(see .*skipped.csv\), expected at most 20.00%"):
+    with pytest.raises(RuntimeError, match=r"2 of 5 videos cannot be used \(see .*skipped.csv\), expected at most 20.00%"):
         for shard in range(5):
             estimate_manifest(manifest=tmp_path, out=tmp_path / "shards", allowed_skips=0.2, shard=(shard, 5), **AFFINE)
     assert not (tmp_path / "shards" / "manifest.csv").exists()

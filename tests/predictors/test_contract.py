@@ -28,7 +28,7 @@ def rotations(*shape: int) -> torch.Tensor:
 
 ALL = [(name, {}) for name in components.names("predictors")]
 ALL += [("hypernetwork", {"hidden": (7, 5)}), ("lie", {"orthogonal": False, "degrees": (1, 2, 3), "frame": "camera"})]
-ALL += [("mlp", {"residual": True, "hidden": (16, 8)}), ("film", {"residual": True})]
+ALL += [("mlp", {"residual": True, "hidden": (16, 8)}), ("mlp", {"norm": "layer"}), ("film", {"residual": True})]
 
 
 @pytest.mark.parametrize("name, options", ALL)
@@ -65,6 +65,19 @@ def test_gradients_are_those_of_finite_differences(name, options):
     latent = torch.randn(2, DIM, dtype=torch.float64, requires_grad=True)
     delta = rotations(2).requires_grad_()
     assert torch.autograd.gradcheck(predictor, (latent, delta), eps=1e-6, atol=1e-5)
+
+
+def test_the_norm_of_an_mlp_is_over_all_pairs_of_latent_and_motion():
+    predictor = build("mlp", hidden=(16,), norm="batch")
+    latent = torch.randn(3, 5, predictor.dim, dtype=torch.float64)
+    delta = torch.randn(3, 5, 4, predictor.delta_dim, dtype=torch.float64)
+    seen = []
+    predictor.norm.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    assert predictor.train()(latent, delta).shape == (3, 5, 4, predictor.dim)
+    ((given, out),) = seen
+    assert given.shape == (60, 16) and (out - predictor.norm.bias).mean(0).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="norm is 'spectral', expected batch or layer"):
+        build("mlp", norm="spectral")
 
 
 def test_mlp_is_an_mlp_on_latent_and_embedding_side_by_side():

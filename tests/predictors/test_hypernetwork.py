@@ -35,6 +35,18 @@ def test_gradients_are_those_of_the_explicit_matrix():
     assert all((a - b).abs().max() < 1e-10 for a, b in zip(ours, slow, strict=True))
 
 
+def test_the_deep_one_of_sie_has_no_constant_direction():
+    """ReLU and no bias: h(s q) = s h(q) for s > 0, and nothing is left where nothing is told."""
+    torch.manual_seed(0)
+    predictor = Hypernetwork(12, 4, hidden=(4, 4), activation="relu", bias=False).double()
+    delta = torch.randn(9, 4, dtype=torch.float64)
+    assert [type(layer).__name__ for layer in predictor.trunk] == ["Linear", "ReLU"] * 2
+    assert (predictor.coefficients(3 * delta) - 3 * predictor.coefficients(delta)).abs().max() < 1e-12
+    assert predictor.coefficients(torch.zeros_like(delta)).abs().max() == 0
+    with pytest.raises(ValueError, match="activation is 'tanh', expected one of gelu, relu"):
+        Hypernetwork(12, 4, hidden=(4,), activation="tanh")
+
+
 def test_many_deltas_of_one_source_share_its_expansion():
     torch.manual_seed(0)
     predictor = Hypernetwork(12, 9).double()

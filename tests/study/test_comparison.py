@@ -148,7 +148,7 @@ def test_every_method_has_a_strip(runs, tmp_path, monkeypatch):
     assert list(drawn) == ["sie-0" + comparison.MARK, "vicreg-0"]
 
 
-def test_what_is_missing_is_named(runs, tmp_path):
+def test_what_is_missing_is_named(runs, tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match="nowhere-\\* matches no folder"):
         comparison.find([str(runs / "nowhere-*")])
     with pytest.raises(ValueError, match="no run is given"):
@@ -161,6 +161,10 @@ def test_what_is_missing_is_named(runs, tmp_path):
     (runs / "sie-0" / "metrics.json").unlink()
     with pytest.raises(FileNotFoundError, match="metrics.json is not there: evaluate it"):
         comparison.read(runs / "sie-0")
+    with caplog.at_level("WARNING", "vsie"):  # one run of many that is still in training does not stop the report
+        found = comparison.find([str(runs / "*")])
+    assert [folder.name for folder in found] == ["sie-1", "sie-2", "vicreg-0"] and "sie-0 is left out" in caplog.text
+    assert comparison.find([str(runs / "sie-0")]) == [runs / "sie-0"], "named by itself it is an error"
     assert math.isnan(comparison.first_of({"a": math.nan}, "a", "b"))
 
 

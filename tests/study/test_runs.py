@@ -73,6 +73,19 @@ def options(out, **more):
     return {"grid": GRID, "out": out, "seeds": [0, 1], "overrides": TINY[:1], "protocol": ["leakage", "cleaned"]} | more
 
 
+def test_runs_that_are_asked_as_released_are_asked_both_ways(tmp_path, monkeypatch):
+    """The second evaluation adds to what the first found; a study that was not asked so is judged again."""
+    tools = Tools(monkeypatch)
+    given = options(tmp_path / "s", seeds=[0], rows=["clips"], protocol=["classification", "leakage"])
+    released = given | {"overrides": [*TINY[:1], "compat=sie"]}
+    runs.study(**released)
+    asked = [set(call) for tool, call in tools.calls if tool == "evaluate.py"]
+    assert len(asked) == 2 and {"protocol=[classification,leakage]", "overwrite=true"} <= asked[0]
+    assert {"protocol=[classification]", "compat=sie"} <= asked[1] and "overwrite=true" not in asked[1]
+    runs.study(**released)
+    assert len(tools.calls) == 3, "and that once"
+
+
 def test_everything_is_done_once(tmp_path, monkeypatch):
     tools = Tools(monkeypatch)
     page = runs.study(**options(tmp_path / "s", threads=1))

@@ -178,6 +178,35 @@ def test_a_loss_that_is_not_finite_stops_with_the_steps_inputs_saved(clips, tmp_
     assert state["batches"][0]["clips"].dtype == torch.uint8
 
 
+def test_a_gradient_that_is_not_finite_is_no_step(clips, tmp_path, monkeypatch):
+    """The loss may still be fine: weights that became NaN would be kept by the next save."""
+    from vsie.methods.vicreg import VICReg
+
+    terms = VICReg.terms
+    monkeypatch.setattr(VICReg, "terms", lambda self, latents, poses: terms(self, latents, poses) | {
+        "covariance": torch.special.xlogy(latents.mean() * 0, latents.mean() * 0)})  # fmt: skip
+    with pytest.raises(FloatingPointError, match="the gradient is not finite at step 0"):
+        pipeline.train(compose("train", overrides(clips, tmp_path / "run", "method=vicreg")))
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_processes_that_would_each_train_alone_are_refused(clips, tools, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone")
+    process = train_process(tools, overrides(clips, tmp_path / "run", "trainer.devices=1"), launcher)
+    output = process.communicate(timeout=180)[0]
+    assert process.returncode != 0 and "2 processes were started, and 1 would share the training" in output, output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_term_that_counts_nothing_is_no_hindrance_to_several_processes(clips, tools, tmp_path):
+    """Its head has no gradient, which processes that share gradients would wait for."""
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone")
+    told = overrides(clips, tmp_path / "run", "method=augself", "method.weights.delta=0", "trainer.images=256")
+    process = train_process(tools, told, launcher)
+    output = process.communicate(timeout=180)[0]
+    assert process.returncode == 0, output
+
+
 def test_accumulation_sees_the_same_images(whole, clips, tmp_path):
     pipeline.train(compose("train", overrides(clips, tmp_path / "run", "trainer.accumulate=2")))
     assert [row["images"] for row in log(tmp_path / "run")] == [row["images"] for row in log(whole)]
@@ -203,6 +232,13 @@ def test_resume_with_another_config_is_refused_by_name(whole, clips):
         pipeline.train(compose("train", overrides(clips, whole, "trainer.learning_rate=0.1")))
     with pytest.raises(FileExistsError, match="holds a run already"):
         pipeline.train(compose("train", overrides(clips, whole, "resume=never")))
+
+
+def test_what_was_stopped_by_videos_that_cannot_be_read_is_started_again(clips, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "skipped.csv").write_text("path,reason\n")  # all that such a start leaves
+    pipeline.train(compose("train", overrides(clips, tmp_path / "run", "trainer.images=64")))
+    assert (tmp_path / "run" / "log.csv").is_file()
 
 
 def test_a_folder_of_something_else_is_left_alone(clips, tmp_path):
@@ -318,10 +354,13 @@ def test_reconstructed_poses_are_watched_in_the_cameras_frame(clips, tmp_path, m
 
 @pytest.mark.parametrize("option, message", [
     ("trainer.batch=7", "accumulate|batch 7 cannot be shared"), ("trainer.schedule=linear", "expected cosine or constant"),
+    ("trainer.accumulate=8", "one object at a time"), ("data.augment.mirror_probability=0.5", "hemisphere"),
+    ("conditioning.colour=difference", "has none that takes it"),
     ("trainer.precision=16", "expected one of auto, 32-true, bf16-mixed"), ("resume=maybe", "expected auto or never"),
 ])  # fmt: skip
 def test_bad_options_are_named(clips, tmp_path, option, message):
-    more = ["trainer.accumulate=2"] if "batch" in option else []
+    more = {"trainer.batch=7": ["trainer.accumulate=2"], "data.augment.mirror_probability=0.5": ["method=sie"],
+            "conditioning.colour=difference": ["method=class_pose", "data/augment=none"]}.get(option, [])  # fmt: skip
     with pytest.raises(ValueError, match=message):
         pipeline.train(compose("train", overrides(clips, tmp_path / "run", option, *more)))
 

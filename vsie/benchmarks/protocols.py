@@ -86,7 +86,8 @@ def rows(seconds: float) -> Rows:
     probes = step * released.EPOCHS * -(-TRAIN_OBJECTS // released.BATCH)
     frames = TEST_OBJECTS * VIEWS
     retrieval = retrieve * TEST_OBJECTS + shared_search * frames**2
-    once = TRAIN_OBJECTS * VIEWS + 3 * TEST_OBJECTS + frames  # BatchNorm in train mode for the probes, in eval mode for retrieval
+    moving = features.STATISTICS * features.OTHERS  # images that move BatchNorm's statistics, as the probes' training does
+    once = TRAIN_OBJECTS * VIEWS + moving + 3 * TEST_OBJECTS + frames  # in train mode to learn from; to be judged; for retrieval
     draws = sum(question.views for question in questions)
     shared = draws * (released.EPOCHS * TRAIN_OBJECTS + TEST_OBJECTS) + frames
     separate = len(parts) * draws * (released.EPOCHS * TRAIN_OBJECTS + TEST_OBJECTS) + frames

@@ -1,15 +1,17 @@
 """Is a copy of 3DIEBench whole and unchanged? Nobody publishes check sums, so the first copy that passes writes them.
 
 *Whole*: the index files are as `three_die_bench.load` wants them, every object has all of its views, every latent is in its
-range and every image can be decoded. *Unchanged*: every object's files have the size and the SHA-256 that a list names, one
-line an object, where the digest is over names and contents of its files, sorted by name. A list is written by the first run
-over a copy that is whole; what it says is about that copy, not about the one that the authors hold.
+range and every image can be decoded. *Unchanged*: every object's files and every index file have the size and the SHA-256 that
+a list names, one line an object, where the digest is over names and contents of its files, sorted by name, and one an index
+file, over its content. A list is written by the first run over a copy that is whole; what it says is about that copy, not about
+the one that the authors hold.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from vsie.data.three_die_bench import FILE, INDEX, SPLITS, ViewSource
 from vsie.files import atomic_path
 
 COLUMNS = ("object", "files", "bytes", "sha256")
+INDEX_FILES = (*(f"{split}_{what}.npy" for split in ("train", "val") for what in ("images", "labels")), "all_objects.npy")
 CHUNK = 32  # objects that a worker takes at a time
 Entry = tuple[str, int, int, str]
 
@@ -37,7 +40,7 @@ class Verdict:
     Attributes:
         objects: Number of objects.
         views: Number of views.
-        bytes: Size of their files.
+        bytes: Size of their files, and of the index.
         known: Whether the numbers of objects are those of 3DIEBench as published.
         written: The list, where this run wrote it; None where it was compared.
     """
@@ -65,6 +68,12 @@ def digest(source: ViewSource, row: int) -> Entry:
     return str(source.manifest.objects[row]), len(names), total, sha.hexdigest()
 
 
+def digest_index(root: Path) -> list[Entry]:
+    """The same of the index files; none where a folder is without."""
+    found = [(name, (root / name).read_bytes()) for name in INDEX_FILES if (root / name).is_file()]
+    return [(name, 1, len(data), hashlib.sha256(data).hexdigest()) for name, data in found]
+
+
 def verify(root: str | os.PathLike, file: str | os.PathLike, *, views: int = three_die_bench.VIEWS, rotations: str = "released",
            workers: int | None = None) -> Verdict:  # fmt: skip
     """Check that a folder is whole, and compare it with the list in `file`, or write that list where it is not there.
@@ -81,11 +90,13 @@ def verify(root: str | os.PathLike, file: str | os.PathLike, *, views: int = thr
     """
     manifest, file = three_die_bench.load(root), Path(file)
     expected = read(file) if file.exists() else None
+    index = digest_index(Path(root))
     if expected is not None:
-        _same_objects(set(manifest.objects.tolist()), set(expected), file, Path(root))
+        _same_objects({*manifest.objects.tolist(), *(entry[0] for entry in index)}, set(expected), file, Path(root))
     source = ViewSource(manifest, views=views, rotations=rotations)
     entries: dict[str, Entry] = {}
-    for entry in tqdm(_entries(source, workers), total=len(manifest), desc="verify", unit="object"):
+    objects = tqdm(_entries(source, workers), total=len(manifest), desc="verify", unit="object")
+    for entry in itertools.chain(index, objects):
         entries[entry[0]] = entry
         for name, found, wanted in zip(COLUMNS[1:], entry[1:], expected[entry[0]][1:] if expected else (), strict=False):
             if found != wanted:
@@ -98,7 +109,8 @@ def verify(root: str | os.PathLike, file: str | os.PathLike, *, views: int = thr
     facts = json.loads((INDEX / "3diebench.json").read_text(encoding="utf-8"))
     known = all(int((manifest.split == SPLITS.index(split)).sum()) == facts[split] for split in ("train", "val"))
     total = sum(entry[2] for entry in entries.values())
-    return Verdict(len(manifest), sum(entry[1] for entry in entries.values()) // 2, total, known, None if expected else file)
+    pictures = (sum(entry[1] for entry in entries.values()) - len(index)) // 2
+    return Verdict(len(manifest), pictures, total, known, None if expected else file)
 
 
 def read(file: Path) -> dict[str, Entry]:

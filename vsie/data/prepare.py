@@ -30,6 +30,7 @@ from vsie.files import locked, write_text
 
 VERSION = 2
 ROOM = "data.readers"
+OWN = {"manifest.csv", "classes.txt", "clips", "left_out.csv", ABOUT}  # what is written into a prepared folder
 log = logging.getLogger(__name__)
 
 
@@ -64,6 +65,9 @@ def prepare(
             raise ValueError(f"{out}: holds something that was not prepared here, expected an empty or no folder")
         if before == json.loads(json.dumps(about)) and not overwrite:
             return out / "manifest.csv"
+        if out.exists() and (foreign := sorted({entry.name for entry in out.iterdir()} - OWN)):
+            raise ValueError(f"{out}: is to be made anew, and holds {foreign[0]}, which was not made here ({len(foreign)} in "
+                             "all); move it elsewhere, or give another out=")  # fmt: skip
         partial, older = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "older"))
         for leftover in (partial, older):  # of a run that was killed
             shutil.rmtree(leftover, ignore_errors=True)

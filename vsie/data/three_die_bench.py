@@ -19,6 +19,7 @@ part of a download is enough for a quick look.
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
 from collections import Counter
@@ -33,6 +34,8 @@ from vsie.data.decode import VideoError
 from vsie.data.manifest import LATENTS, SPLITS, Manifest, Strings
 from vsie.data.sources import Clip, resize
 from vsie.data.still import decode_image
+
+log = logging.getLogger(__name__)
 
 VIEWS = 50
 LENGTHS = (7, 10)
@@ -73,13 +76,17 @@ def load(
         raise FileNotFoundError(f"{root}: no such folder of 3DIEBench")
     if objects is not None and objects < 2:
         raise ValueError(f"objects is {objects}, expected at least 2 (one to train on and one to hold out), or null for all")
-    indexed = any((root / f"{split}_images.npy").exists() for split in ("train", "val"))
-    places, labels, splits = _indexed(root) if indexed else _folder(root)
-    _check_index(root, places, labels, splits, indexed)
+    has_index = any((root / f"{split}_images.npy").exists() for split in ("train", "val"))
+    places, labels, splits = _indexed(root) if has_index else _folder(root)
+    _check_index(root, places, labels, splits, has_index)
+    if not has_index:
+        held_out = int((splits == SPLITS.index("val")).sum())
+        log.warning("%s: no train_images.npy and val_images.npy: every fifth object of a class is held out, %d of %d, which is "
+                    "not the released split", root, held_out, len(places))  # fmt: skip
     if objects is not None and objects < len(places):
         chosen = _some(labels, splits, objects)
         places, labels, splits = places[chosen], labels[chosen], splits[chosen]
-    _check_present(root, places, splits, indexed)
+    _check_present(root, places, splits, has_index)
     names = places
     if ood is not None:
         places, names, labels, splits = _held_out(Path(ood), places, labels, splits)
@@ -87,7 +94,7 @@ def load(
     first = root / places[0]
     length = _latent(_numbered(first)["latent"].get(0, first / "latent_0.npy")).shape[0]
     return Manifest(
-        file=root / "train_images.npy" if indexed else root,
+        file=root / "train_images.npy" if has_index else root,
         root=root,
         path=places.astype(Strings),
         label=labels,
@@ -100,6 +107,11 @@ def load(
         latent_names=LATENTS[:length],
         unordered=True,
     )
+
+
+def indexed(root: str | os.PathLike) -> bool:
+    """Whether a folder has the index files of the released layout, which say what is held out."""
+    return (Path(root) / "train_images.npy").is_file()
 
 
 def class_names() -> dict[str, str]:
@@ -222,6 +234,10 @@ def _held_out(
     found = np.array([(ood / place).is_dir() for place in places[val].tolist()])
     if not found.any():
         raise FileNotFoundError(f"{ood}: holds none of the {val.sum()} objects of the split val, such as {ood / places[val][0]}")
+    if not found.all():
+        classes, all_classes = (len(np.unique(some)) for some in (labels[val][found], labels[val]))
+        log.warning("%s: holds %d of the %d objects of the split val, of %d of its %d classes; the others are left out, such as "
+                    "%s", ood, found.sum(), len(found), classes, all_classes, places[val][~found][0])  # fmt: skip
     kept = np.concatenate([np.flatnonzero(~val), np.flatnonzero(val)[found]])
     base = str(ood.resolve())
     moved = [f"{base}/{place}" if held else place for place, held in zip(places[kept].tolist(), val[kept], strict=True)]

@@ -93,8 +93,8 @@ class Skipped:
         count = self.count
         if count > self.share * self.population:
             listed = f" (see {self.file})" if self.file else ""
-            found = f"{count} of {self.population} videos cannot be read{listed}"
-            raise SkippedError(f"{found}, expected at most {self.share:.2%}; the last: {reason}")
+            found = f"{count} of {self.population} videos cannot be used{listed}"
+            raise SkippedError(f"{found}, expected at most {self.share:.2%} (allowed_skips); the last: {reason}")
 
     def _write(self, path: Path, reason: str) -> None:
         if self.file is None:
@@ -191,8 +191,8 @@ class WindowsDataset(Dataset):
         self.posed = (motion is not None or bool(manifest.posed[rows].any())) if poses is None else poses
         if self.posed and motion is None and not manifest.posed[rows].all():
             row = rows[~manifest.posed[rows]][0]
-            raise ValueError(f"{manifest.file}: {manifest.path[row]} has no poses where others have, expected all or none "
-                             "(poses=False leaves them out)")  # fmt: skip
+            raise ValueError(f"{manifest.file}: {manifest.path[row]} has no poses where others have (column poses), expected all "
+                             "of a split or none")  # fmt: skip
         missing = [name for name in pose.HUES if name not in manifest.latent_names]
         if hues and (missing or not self.posed):
             raise ValueError(f"{manifest.file}: the frames' {', '.join(missing) or 'poses'} are not known, and "

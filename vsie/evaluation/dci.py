@@ -78,7 +78,7 @@ def block_dci(audit: Audit, train: Features, test: Features, *, source: str = "c
         raise ValueError("every clip has a pose frame of its own, in which rotation is no factor of the object's views")
     blocks = tuple(part for part in ("inv", "equi") if part in train.parts())
     if len(blocks) < 2:
-        raise ValueError(f"block DCI compares two parts; the latent has {', '.join(blocks)} only")
+        raise ValueError(f"block DCI compares two parts; the latent has {', '.join(blocks) or 'none'}")
     rows = audit.rows(train, test, "all", source)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows.test)))
     edge = train.invariant_dim

@@ -230,7 +230,8 @@ def evaluate(
         protocols: Which of `PROTOCOLS` and `measures`.
         compat: ``sie``: the released definitions of SIE; None: ours.
         probed: With `compat`: the test features that probes are judged on where these are not `test`, because the released
-            scripts leave BatchNorm in train mode there (and `train` was encoded so too): the frames of `released.validation`.
+            scripts train probes with BatchNorm in train mode (`train` was encoded so), which moves the statistics that they
+            are judged with: the frames of `released.validation`.
         seed: Of probes, pairs and resamples.
         frame: ``body`` or ``camera``, of all deltas.
         probe_steps: Optimiser steps of each pair probe; fewer for a quick look only. None: `pose.STEPS`, and fewer where so few

@@ -25,6 +25,11 @@ class MatrixAction:
     steers, linear, sign_free = True, True, False
 
     @property
+    def uses_colour(self) -> bool:
+        """Whether steering is told how hues change: a motion's own matrix knows none."""
+        return False
+
+    @property
     def uses_translation(self) -> bool:
         """Whether steering depends on the translation of a motion."""
         return self.size == 4 and self.conditioning.translation

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from vsie.distributed import world_size
 from vsie.encoders.base import Encoder
 from vsie.methods.conditioning import Conditioning
 from vsie.methods.projector import Projector
@@ -112,6 +113,8 @@ class Method(nn.Module):
         self.predictor = predictor if self.NEEDS_PREDICTOR else None
         self.split = Split(invariant, encoder.dim - invariant)
         self.weights = {name: float(weights[name]) for name in self.TERMS}
+        if not any(self.weights.values()):
+            raise ValueError(f"the weights of {type(self).__name__.lower()} are all 0: there is nothing to learn")
         self.projector_options = dict(width=projector_width, layers=projector_layers, norm=projector_norm)
         if self.PROJECTORS in ("parts", "invariant"):
             self.invariant_projector = Projector(self.split.invariant, **self.projector_options)
@@ -160,6 +163,20 @@ class Method(nn.Module):
         Raises:
             ValueError: It says what is missing.
         """
+        if self.needs_motion and not posed:
+            raise ValueError(f"{self.untold}: motion=estimated takes it from the pictures, and method=vicreg, simclr, byol or "
+                             "trajectory needs none")  # fmt: skip
+
+    @property
+    def needs_motion(self) -> bool:
+        """Whether training has to be told how things move."""
+        return self.weighs
+
+    @property
+    def untold(self) -> str:
+        """What is wrong where nothing is known of motion."""
+        verb = "is supervised by" if self.direct_supervision else "is conditioned on"
+        return f"{type(self).__name__.lower()} {verb} known motion, but the data has no poses (manifest column 'poses')"
 
     def after_step(self, step: int, steps: int) -> None:
         """Called after each step of the optimiser, `step` of `steps` being done: for what follows the weights slowly."""
@@ -191,6 +208,8 @@ class Method(nn.Module):
         terms = dict(terms)
         ready = terms.pop(READY, 1.0)
         loss = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name])
+        if world_size() > 1 and not all(self.weights.values()):  # where processes share gradients every parameter needs one
+            loss = loss + sum(0.0 * parameter.flatten()[0] for parameter in self.parameters() if parameter.requires_grad)
         return Outputs(loss, {name: term.detach() for name, term in terms.items()}, latents.detach(), ready)
 
     def terms(self, latents: Tensor, poses: Tensor | None) -> dict[str, Tensor]:
@@ -207,9 +226,7 @@ class Method(nn.Module):
     def known(self, poses: Tensor | None) -> Tensor:
         """The poses, for a method that cannot do without."""
         if poses is None:
-            verb = "is supervised by" if self.direct_supervision else "is conditioned on"
-            name = type(self).__name__.lower()
-            raise ValueError(f"{name} {verb} known motion, but the data has no poses (manifest column 'poses')")
+            raise ValueError(self.untold)
         return poses
 
     def anti_collapse(self, *embedded: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,7 +271,7 @@ class Method(nn.Module):
     @property
     def uses_colour(self) -> bool:
         """Whether steering between two views is told how the hues of floor and light change."""
-        return self.conditioning.colour != "none"
+        return self.conditioning.colour != "none" and (self.predictor is not None or self.told)
 
     def embed(self, latents: Tensor) -> Tensor:
         """The space in which the predictor acts: the `part` of latents (..., d) that it is for -> (..., e)."""
@@ -282,5 +299,10 @@ class Method(nn.Module):
 
     @property
     def sign_free(self) -> bool:
-        """Whether a motion alone leaves the sign of its encoding open, so that inversion has to try both."""
-        return self.conditioning.encoding == "quaternion_raw"
+        """Whether a motion alone leaves the sign of its encoding open and W(-q) = -W(q), so that inversion tries both.
+
+        Where W is not odd (centred, cosines of colours beside q, a hidden layer) the quaternion with w >= 0 is tried alone.
+        """
+        told = self.conditioning
+        odd = not told.centred and told.colour != "circle" and not len(getattr(self.predictor, "trunk", ()))
+        return told.encoding == "quaternion_raw" and odd

@@ -20,7 +20,8 @@ class Conditioning(nn.Module):
     collapses to invariance (measured: pose error 55 degrees with the constant, floor 67; 21 degrees centred, same loss).
     *Harmonics*: a hypernetwork is linear in what it is told. Of vec R it makes the first harmonics of a turn, and ranks views as
     bluntly as a cosine; the l = 2 block beside it tells what goes round twice (steering MRR .47 and .62 after 300,000 images).
-    *Scaled*: to a mean square length of 1 over the training deltas, which the predictors' initialisation counts on.
+    *Scaled*: to a mean square length of 1 over the training deltas, which the predictors' initialisation counts on. Rotation,
+    translation and colour have an equal share of it each, whatever the unit of length is; what never changes is not told.
 
     Args:
         encoding: See `vsie.pose.encode`.
@@ -31,6 +32,8 @@ class Conditioning(nn.Module):
             ``difference``, in turns, as SIE's "rotation + colour"; ``circle``: cosine and sine, as a hue has no end. A motion
             without hues is told as one that leaves them.
     """
+
+    STILL = 1e-8  # of the mean square of a block of numbers: what varies by no more is rounding
 
     def __init__(
         self, *, encoding: str = "harmonics", frame: str = "body", translation: bool = False, centred: bool = True,
@@ -45,24 +48,32 @@ class Conditioning(nn.Module):
         self.colour = colour
         self.width = pose.width(encoding, translation) + COLOURS[colour]
         self.register_buffer("mean", torch.zeros(self.width))
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("scale", torch.ones(self.width))
         if encoding == "quaternion_raw":
             self.register_buffer("reference", torch.tensor([0.0, 0.0, 0.0, 1.0]))
 
     @torch.no_grad()
     def fit(self, source: Tensor, target: Tensor) -> None:
-        """Take from training pairs of poses (M, 4, 4) the hemisphere of raw quaternions, and where `centred` mean and scale."""
+        """Take from training pairs of poses (M, 4, 4) the hemisphere of raw quaternions, and where `centred` mean and scale.
+
+        Raises:
+            ValueError: All pairs are the same motion.
+        """
         if self.encoding == "quaternion_raw":
             self.reference.copy_(pose.mean_quaternion(torch.cat([source, target]).double()))
         if not self.centred:
             return
         numbers = self._encode(source.double(), target.double())
         mean = numbers.mean(0)
-        power = (numbers - mean).square().sum(-1).mean()
-        if power < 1e-8:
+        blocks = [pose.WIDTHS[self.encoding], 3 if self.translation else 0, COLOURS[self.colour]]
+        powers = [(part - part.mean(0)).square().sum(-1).mean() for part in numbers.split(blocks, -1)]
+        sizes = [part.square().sum(-1).mean() for part in numbers.split(blocks, -1)]
+        told = [bool(power > self.STILL * size) for power, size in zip(powers, sizes, strict=True)]
+        if not any(told):
             raise ValueError("the training deltas are all the same motion: there is nothing for a predictor to be steered by")
+        scales = [(sum(told) * power).rsqrt() if used else power.new_zeros(()) for power, used in zip(powers, told, strict=True)]
         self.mean.copy_(mean)
-        self.scale.copy_(power.rsqrt())
+        self.scale.copy_(torch.cat([scale.expand(width) for scale, width in zip(scales, blocks, strict=True)]))
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Numbers (..., width) for the deltas between poses (..., 4, 4)."""

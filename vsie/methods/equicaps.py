@@ -12,8 +12,10 @@ those of VICReg on activations and matrices side by side.
 As published: activations for invariance and 4 x 4 matrices for equivariance, multiplied by the motion's own matrix and by no
 predictor; the first two terms are those of CapsIE (Everett et al., 2024, arXiv 2405.14386), of the same authors. Ours:
 capsules are linear readouts of the two parts of a pooled latent, where the authors route (self-routing, 32 capsules) over the
-places of the feature map; and the weights, which no description that we could read gives: written from descriptions of the
-paper, not from its code. The translation of T counts where ``conditioning.translation`` is on.
+places of the feature map; matrices are compared as they are, where theirs are divided by their norms; variance and covariance
+are of logits and matrices, where theirs are of activations and divided matrices; and the weights, which no description that we
+could read gives: written from descriptions of the paper, not from its code. The translation of T counts where
+``conditioning.translation`` is on.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class EquiCaps(MatrixAction, Method):
         variance, covariance = self.anti_collapse(activation, matrices)
         return {
             "invariance": entropy[:, other].mean(),
-            "usage": math.log(self.capsules) + torch.special.xlogy(mean, mean).sum(),
+            "usage": math.log(self.capsules) + (mean * mean.clamp_min(1e-12).log()).sum(),
             "equivariance": weighted_mean(self.error(matrices, poses), off_diagonal(trust)) / matrices.shape[-1],
             "variance": variance,
             "covariance": covariance,

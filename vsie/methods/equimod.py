@@ -9,7 +9,8 @@ stands beside:
     VICReg form    squared distances |z_i - z_j|^2 and |u(z_i, delta_ij) - z_j|^2, variance and covariance on both spaces
 
 The paper's module starts from the image without augmentation; here, as in the 3DIEBench line, every view of an object
-starts and every other is the end.
+starts and every other is the end. Ours as well: a predictor with a hidden layer (published: linear, with BatchNorm), and
+predictions that are contrasted with real views alone (published: with the other predictions too).
 """
 
 from __future__ import annotations

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-
-def row_norm(name: str, width: int) -> nn.Module:
-    """The norm layer of rows (R, width) that is called `name`: ``batch``, or ``layer`` (free of the batch)."""
-    if name == "batch":
-        return nn.BatchNorm1d(width)
-    if name == "layer":
-        return nn.LayerNorm(width)
-    raise ValueError(f"projector norm is {name!r}, expected batch or layer")
+from vsie.predictors.base import row_norm
 
 
 class Projector(nn.Module):

@@ -9,7 +9,9 @@ tends to be what is common to the views, the encoder's output z to keep what a m
 Sequences are the views of an object in random order, as many as there are of M + 1. Steering starts from one view: its
 aggregate, moved by the predictor; so that one view is nothing new, M is drawn for each step, up to `context`. What evaluation
 calls the latent is z; h, the paper's invariant representation, is judged by the protocol ``aggregate``, of 1, 3 and 5 views.
-Ours: of more than M views the first ones share a place.
+Ours: tokens have places (of more than M views the first ones share one), and view and motion side by side are brought to the
+width of a view; a motion is embedded without BatchNorm, as what is told of it is centred and scaled already; the transformer's
+norms are before its blocks, without dropout. The authors' predictor: ``predictor.hidden=[1024] predictor.norm=batch``.
 """
 
 from __future__ import annotations

@@ -46,24 +46,29 @@ class Supervised(Method):
         width = self.projector_options["width"]
         self.pose_head = nn.Sequential(nn.Linear(2 * self.split.equivariant, width), nn.ReLU(), nn.Linear(width, 6))
 
+    @property
+    def needs_motion(self) -> bool:
+        return self.weights["pose"] != 0
+
     def check_data(self, *, posed: bool, classes: int) -> None:
+        super().check_data(posed=posed, classes=classes)
         if not classes:
             raise ValueError("supervised needs classes, but the data has no labels (manifest column 'label')")
         if classes > self.classes:
             raise ValueError(f"the data has {classes} classes, but method.classes is {self.classes}: method.classes={classes}")
 
     def terms(self, latents: Tensor, poses: Tensor | None, labels: Tensor, trust: Tensor | None = None) -> dict[str, Tensor]:
-        poses = self.known(poses)
         invariant, equivariant = self.split(latents)
         count = latents.shape[1]
+        error = nn.functional.cross_entropy(
+            self.class_head(invariant).mT, labels[:, None].clamp_min(0).expand(-1, count), reduction="none"
+        )
+        terms = {"classification": weighted_mean(error.mean(1), labels >= 0)}
+        if not self.needs_motion:
+            return terms
+        poses = self.known(poses)
         source, target = torch.nonzero(~torch.eye(count, dtype=torch.bool, device=latents.device), as_tuple=True)
         found = self.pose_head(torch.cat([equivariant[:, source], equivariant[:, target]], -1))
         motion = pose.delta(poses[:, source], poses[:, target], self.frame)
         wanted = pose.encode(motion, "6d").to(found.dtype)
-        error = nn.functional.cross_entropy(
-            self.class_head(invariant).mT, labels[:, None].clamp_min(0).expand(-1, count), reduction="none"
-        )
-        return {
-            "classification": weighted_mean(error.mean(1), labels >= 0),
-            "pose": weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust)),
-        }
+        return terms | {"pose": weighted_mean((found - wanted).square().sum(-1), off_diagonal(trust))}

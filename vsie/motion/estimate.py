@@ -126,7 +126,7 @@ def _check_out(out: Path, table: Manifest) -> None:
     """Refuse a folder whose manifest is the data's own, or would pass for it."""
     if out.resolve() == Path(table.root).resolve():
         raise ValueError(f"out={out} is the folder of the data ({table.file}), whose manifest.csv would be that of the estimated "
-                         f"motion; give a folder of its own, such as out={out / 'motion'}")  # fmt: skip
+                         f"motion; give a folder of its own, such as out={out.with_name(out.name + '-motion')}")  # fmt: skip
     if (out / "manifest.csv").is_file() and not (out / "motion.json").is_file():
         raise ValueError(f"{out / 'manifest.csv'} would be replaced, and is not of estimated motion, as no motion.json is beside "
                          "it; choose another out")  # fmt: skip
@@ -229,5 +229,5 @@ def _write_manifest(out: Path, table: Manifest, text: str, lost: set[int]) -> No
             ])  # fmt: skip
     if (table.root / "classes.txt").is_file():
         write_text(out / "classes.txt", (table.root / "classes.txt").read_text(encoding="utf-8"))
-    write_text(out / "motion.json", json.dumps(json.loads(text) | {"manifest": str(table.file)}, indent=1) + "\n")
+    write_text(out / "motion.json", json.dumps(json.loads(text) | {"manifest": os.path.abspath(table.file)}, indent=1) + "\n")
     write_text(out / "manifest.csv", lines.getvalue())

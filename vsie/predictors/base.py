@@ -54,9 +54,23 @@ class Predictor(nn.Module):
         raise TypeError(f"{type(self).__name__} is not linear in the latent: it has no coefficients")
 
 
-def mlp(widths: tuple[int, ...]) -> nn.Sequential:
-    """Linear layers of these widths, each followed by a GELU."""
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+
+
+def mlp(widths: tuple[int, ...], *, activation: str = "gelu", bias: bool = True) -> nn.Sequential:
+    """Linear layers of these widths, each followed by an activation, of `ACTIVATIONS`."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Linear(fan_in, fan_out), nn.GELU()]
+        layers += [nn.Linear(fan_in, fan_out, bias=bias), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
+
+
+def row_norm(name: str, width: int) -> nn.Module:
+    """The norm layer of rows (R, width) that is called `name`: ``batch``, or ``layer`` (free of the batch)."""
+    if name == "batch":
+        return nn.BatchNorm1d(width)
+    if name == "layer":
+        return nn.LayerNorm(width)
+    raise ValueError(f"norm is {name!r}, expected batch or layer")

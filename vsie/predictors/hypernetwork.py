@@ -27,16 +27,24 @@ class Hypernetwork(Predictor):
         delta_dim: Width of the delta's encoding. Deltas are expected with a mean square length near 1 (see
             `vsie.methods.conditioning.Conditioning`); unit-variance latents then give unit-variance predictions at the
             start.
-        hidden: Widths of an MLP before the linear layer ("deep" SIE). Empty: h(c) = c.
+        hidden: Widths of an MLP before the linear layer. Empty: h(c) = c. SIE's deep one: the width of the delta twice, ``relu``,
+            no bias.
+        activation: Between the MLP's layers, ``gelu`` or ``relu``.
+        bias: Whether its layers have biases.
+
+    Raises:
+        ValueError: There is no such activation.
     """
 
     linear = True
     UNTOLD = 1e-8  # of the largest mean square along any direction: what has less is rounding
 
-    def __init__(self, dim: int, delta_dim: int, *, hidden: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, dim: int, delta_dim: int, *, hidden: tuple[int, ...] = (), activation: str = "gelu", bias: bool = True
+    ) -> None:
         super().__init__(dim, delta_dim)
         widths = (delta_dim, *hidden)
-        self.trunk = mlp(widths)
+        self.trunk = mlp(widths, activation=activation, bias=bias)
         self.matrices = nn.Parameter(torch.empty(widths[-1], dim, dim))  # A_k, [output, input]
         with torch.no_grad():
             deltas = nn.functional.normalize(torch.randn(4096, delta_dim), dim=-1)

@@ -358,6 +358,7 @@ def components(
 
     keep = np.unique(np.linspace(0, len(labels) - 1, min(limit, len(labels))).round().astype(int))
     labels, angles = labels[keep], angles_deg[keep] % 360
+    turned = "by angle" if np.ptp(angles) > 0 else "no pose is known"
     names = {"inv": "invariant part", "equi": "equivariant part", "all": "whole latent"}
     figure = _figure(9.6, 3.9 * len(parts))
     kinds = np.unique(labels)
@@ -375,7 +376,7 @@ def components(
         cloud = other.scatter(
             *points[order].T, s=9, c=angles[order], cmap="twilight_shifted", vmin=0, vmax=360, linewidths=0
         )
-        for axes, title in ((left, "by class"), (other, "by angle")):
+        for axes, title in ((left, "by class"), (other, turned)):
             _plain(axes, grid=False)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{names.get(part, part)}, {title}", fontsize=10, color=INK, loc="left")

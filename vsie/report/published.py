@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,7 @@ OWN = {  # the first that was measured is taken
     "hit1": ("mrr/hit@1", "steering/hit@1"), "hit5": ("mrr/hit@5", "steering/hit@5"), "colour_r2": ("colour/r2/all",),
 }  # fmt: skip
 ASK = "python tools/evaluate.py checkpoint=RUN compat=sie protocol=[classification,rotation,colour,pre,mrr]"
+AGGREGATE = re.compile(r"aggregate/top1@(\d+)")  # class from several views, as seq-JEPA's rows are of
 FACTORS = {"top1": 100}
 NOTE = ("Sources: fig: read off an authors' figure or README; run: measured here (parts: all) by the protocols that are named. "
         "Those called compat_sie are SIE's as released and compare with the published figures. The others are this project's "
@@ -48,16 +50,19 @@ def supervision(method) -> str:
 
 
 def own_rows(metrics: Mapping[str, float | None], *, name: str, setting: str, supervision: str) -> list[dict[str, str]]:
-    """A run's measures as rows, their marks naming the protocols: as SIE released them, and this project's own; each followed
-    by its floors, the score of an answer that looks at nothing. What was not measured is empty.
+    """A run's measures as rows, their marks naming the protocols: as SIE released them, this project's own, and the class from
+    several views; each followed by its floors, the score of an answer that looks at nothing. What was not measured is empty.
     """
     made = []
-    for measures in (RELEASED, OWN):
+    views = sorted(int(found[1]) for key in metrics if (found := AGGREGATE.fullmatch(key)))
+    several = [(f"class from {count} views", {"top1": (f"aggregate/top1@{count}",)}) for count in views]
+    for what, measures in (("", RELEASED), ("", OWN), *several):
         keys = {column: next((key for key in own if metrics.get(key) is not None), None) for column, own in measures.items()}
         keys = {column: key for column, key in keys.items() if key}
         if keys:
             asked = dict.fromkeys(key.rsplit("/", 2 if key.endswith("/all") else 1)[0] for key in keys.values())
-            who = {"system": name, "setting": setting, "supervision": supervision, "mark": f"run: {', '.join(asked)}"}
+            who = {"system": name, "setting": f"{what}, {setting}" if what else setting, "supervision": supervision,
+                   "mark": f"run: {', '.join(asked)}"}  # fmt: skip
             floors = {column: f"{key}/floor" for column, key in keys.items() if metrics.get(f"{key}/floor") is not None}
             made += [who | _figures(metrics, keys), {"system": "", "setting": "its floor"} | _figures(metrics, floors)]
     return made
@@ -71,32 +76,50 @@ def whose(manifest) -> str:
     """What the data of a run are: 3DIEBench by its numbers of objects, else something in its layout."""
     facts = json.loads((MANIFESTS / "3diebench.json").read_text(encoding="utf-8"))
     if len(manifest) and Path(str(manifest.path[-1])).is_absolute():
-        return "NOT COMPARABLE: held-out rotations"
+        return f"NOT COMPARABLE: held-out rotations of {len(manifest.rows('val'))} objects"
     counts = {split: int((manifest.split == index).sum()) for index, split in enumerate(("train", "val"))}
     if all(counts[split] == facts[split] for split in counts) and len(manifest.classes) == facts["classes"]:
-        return facts["name"]
+        return f"{facts['name']}-T" if translated(manifest) else facts["name"]
     return f"NOT COMPARABLE: other data, {counts['train']} + {counts['val']} objects of {len(manifest.classes)} classes"
 
 
-def table(metrics: Mapping[str, float | None], *, name: str, manifest, supervision: str) -> str:
-    """The run's rows above the published ones, as text."""
-    own = own_rows(metrics, name=name, setting=whose(manifest), supervision=supervision)
-    body = [*own, *rows(translated=len(manifest.latent_names) > 7)]
+def translated(manifest) -> bool:
+    """Whether objects are moved as well as turned, as 3DIEBench-T's are."""
+    return len(manifest.latent_names) > 7
+
+
+def table(
+    metrics: Mapping[str, float | None], *, name: str, manifest, supervision: str, size: int | None = None, swap_rb: bool = False,
+) -> str:  # fmt: skip
+    """The run's rows above the published ones, as text.
+
+    Args:
+        metrics: The run's.
+        name: Of its method.
+        manifest: Of the data that it was judged on.
+        supervision: See `supervision`.
+        size: Side to which images were resized; None for their own.
+        swap_rb: Whether red and blue were changed, which no published figure does.
+    """
+    setting = ", ".join([whose(manifest), *([f"{size} px"] if size else []), *(["red and blue changed"] if swap_rb else [])])
+    own = own_rows(metrics, name=name, setting=setting, supervision=supervision)
+    body = [*own, *rows(translated(manifest))]
     cells = [list(COLUMNS.values()), *([row.get(column) or "-" for column in COLUMNS] for row in body)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     rule = "-" * max(map(len, lines))
     last = 1 + len(own)
-    lines = ["Published on 3DIEBench, beside this run:", lines[0], rule, *lines[1:last], rule, *lines[last:], NOTE]
+    data = "3DIEBench-T" if translated(manifest) else "3DIEBench"
+    lines = [f"Published on {data}, beside this run:", lines[0], rule, *lines[1:last], rule, *lines[last:], NOTE]
     if not any(key.startswith("compat_sie/") for key in metrics):
         lines.append(f"This run has not been asked them: {ASK}")
     return "\n".join(lines)
 
 
-def write(out: Path, *, name: str, manifest, supervision: str) -> Path:
-    """Print the table of all that `out`/metrics.json holds and write it to `out`/published.txt."""
+def write(out: Path, **options) -> Path:
+    """Print the `table` of all that `out`/metrics.json holds and write it to `out`/published.txt."""
     metrics = json.loads((Path(out) / "metrics.json").read_text(encoding="utf-8"))
-    text = table(metrics, name=name, manifest=manifest, supervision=supervision)
+    text = table(metrics, **options)
     print(f"\n{text}\n")
     write_text(Path(out) / "published.txt", text + "\n")
     return Path(out) / "published.txt"

@@ -48,7 +48,8 @@ def write_report(
     metrics = {**result.metrics, **result.intervals}
     if keep and (out / "metrics.json").is_file():
         metrics = {**json.loads((out / "metrics.json").read_text(encoding="utf-8")), **metrics}
-    (out / STAMP).unlink(missing_ok=True)
+    if not keep:
+        (out / STAMP).unlink(missing_ok=True)
     write_text(out / "metrics.json", json.dumps(plain(metrics), indent=1, sort_keys=True) + "\n")
     if result.samples:
         paired.save(out / "samples.npz", result.samples, clips=paired.fingerprint(test))
@@ -175,10 +176,10 @@ def sweep(test: Features, method: Steering, axis: torch.Tensor, rows: int = STRI
 
     Returns:
         Source frames (R,), the nearest of the other views to each steered latent (R, S), the true views (R, S), their angle
-        apart in degrees (R, S), the S angles of the sweep; None where no object has enough views.
+        apart in degrees (R, S), the S angles of the sweep; None where no object has enough views, or no pose is known.
     """
     groups = [group for group in test.views(steering_measure.VIEWS) if len(group) > STRIP_STEPS]
-    if not groups:
+    if not groups or np.ptp(test.poses, axis=(0, 1)).max() == 0:  # where none is known all are the same
         return None
     poses, told = torch.from_numpy(test.poses.reshape(-1, 4, 4)), view_poses(method, test)
     embedded = steering_measure.embed(method, flat(test, part_of(method), "clip"))

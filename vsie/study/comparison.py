@@ -10,6 +10,7 @@ import csv
 import glob
 import io
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from vsie.report import beside, noise, tables
 from vsie.report.figures import read_curves
 from vsie.report.write import body_axis, pictures, sweep
 from vsie.training.loop import resolve_precision
+
+log = logging.getLogger(__name__)
 
 MARK = " †"
 LEGEND = (
@@ -102,6 +105,11 @@ def find(patterns: Sequence[str]) -> list[Path]:
         folders = [Path(name) for name in sorted(glob.glob(str(Path(pattern).expanduser()))) if Path(name).is_dir()]
         if not folders:
             raise FileNotFoundError(f"{pattern} matches no folder")
+        if len(folders) > 1:  # of those that a pattern finds some may not be judged yet
+            unjudged = [folder for folder in folders if not (folder / "metrics.json").is_file()]
+            for folder in unjudged if len(unjudged) < len(folders) else []:
+                log.warning("%s is left out: it has no metrics.json, evaluate it: tools/evaluate.py", folder)
+                folders.remove(folder)
         found |= dict.fromkeys(folders)
     return list(found)
 

@@ -212,11 +212,12 @@ def link(source: Path, folder: Path) -> None:
         target.symlink_to(file.resolve())
 
 
-def identity(run: Path, protocol: Sequence[str], data: str | None) -> dict[str, Any]:
-    """What an evaluation is of: the weights, the questions, how they are asked, the clips where these are not the run's own."""
+def identity(run: Path, protocol: Sequence[str], data: str | None, compat: str | None = None) -> dict[str, Any]:
+    """What an evaluation is of: the weights, the questions, how they are asked (`compat`: as released too), the clips where these
+    are not the run's own."""
     weights = None if weightless(run) else checkpoint.locate(run) / checkpoint.FILES[0]
     found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
-    return {"weights": found, "protocol": sorted(protocol), "measures": suite.VERSION, "data": data}
+    return {"weights": found, "protocol": sorted(protocol), "measures": suite.VERSION, "data": data, "compat": compat}
 
 
 def stamp(run: Path) -> dict[str, Any]:
@@ -235,12 +236,12 @@ def stamp(run: Path) -> dict[str, Any]:
     return found
 
 
-def judged(run: Path, protocol: Sequence[str], data: str | None) -> bool:
+def judged(run: Path, protocol: Sequence[str], data: str | None, compat: str | None = None) -> bool:
     """Whether a run, as it is, has been asked all of `protocol`."""
     if not (run / STAMP).is_file() or not (run / "metrics.json").is_file() or not (run / SAMPLES).is_file():
         return False
-    found, wanted = stamp(run), identity(run, protocol, data)
-    same = ("measures", "data") if weightless(run) else ("weights", "measures", "data")
+    found, wanted = stamp(run), identity(run, protocol, data, compat)
+    same = ("measures", "data", "compat") if weightless(run) else ("weights", "measures", "data", "compat")
     return set(wanted["protocol"]) <= set(found["protocol"]) and all(found.get(key) == wanted[key] for key in same)
 
 
@@ -330,14 +331,18 @@ def work(cell: Cell, processes: Processes, *, logs: Path, protocol: Sequence[str
         status = processes.run([sys.executable, str(TOOLS / "train.py"), *options], log)
         if status or not complete(cell.folder):
             return failure(cell, "training", status, log)
-    if again or not judged(cell.folder, protocol, data):
+    compat = cell.config.compat
+    if again or not judged(cell.folder, protocol, data, compat):
         (cell.folder / STAMP).unlink(missing_ok=True)
-        asked = [quoted("checkpoint", cell.folder), f"protocol=[{','.join(protocol)}]", "device=auto", "overwrite=true"]
-        asked += [quoted("data", data)] if data else []
-        status = processes.run([sys.executable, str(TOOLS / "evaluate.py"), *asked], log)
-        if status:
-            return failure(cell, "evaluation", status, log)
-        write_text(cell.folder / STAMP, json.dumps(identity(cell.folder, protocol, data), indent=1) + "\n")
+        given = [quoted("checkpoint", cell.folder), "device=auto", *([quoted("data", data)] if data else [])]
+        asked = [[f"protocol=[{','.join(protocol)}]", "overwrite=true"]]
+        if compat and (released := [name for name in protocol if name in suite.RELEASED]):
+            asked += [[f"protocol=[{','.join(released)}]", f"compat={compat}", quoted("out", cell.folder)]]
+        for question in asked:
+            status = processes.run([sys.executable, str(TOOLS / "evaluate.py"), *given, *question], log)
+            if status:
+                return failure(cell, "evaluation", status, log)
+        write_text(cell.folder / STAMP, json.dumps(identity(cell.folder, protocol, data, compat), indent=1) + "\n")
     return None
 
 
@@ -432,7 +437,7 @@ def study(
             missing.setdefault(cell.row, []).append(str(cell.seed))
         notes += [f"{row}: not trained with seed {', '.join(which)}." for row, which in missing.items()]
         cells = [cell for cell in cells if trained[cell]]
-    todo = [cell for cell in cells if again or not trained[cell] or not judged(cell.folder, protocol, data)]
+    todo = [cell for cell in cells if again or not trained[cell] or not judged(cell.folder, protocol, data, cell.config.compat)]
     for cell in [cell for cell in todo if weightless(cell.folder)]:
         found, place = stamp(cell.folder), cell.source or cell.folder
         if (found.get("measures"), found.get("data")) != (suite.VERSION, data):

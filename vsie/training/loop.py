@@ -11,6 +11,7 @@ import contextlib
 import csv
 import math
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -58,18 +59,30 @@ class Trainer(TrainerConfig):
         if self.precision not in PRECISIONS:
             raise ValueError(f"trainer.precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
         devices = self.devices if not self.devices.lstrip("-").isdigit() else int(self.devices)
-        if devices == "auto" and self.accelerator == "auto" and not torch.cuda.is_available():
+        if devices == "auto" and (self.accelerator == "cpu" or self.accelerator == "auto" and not torch.cuda.is_available()):
             devices = int(torch_world())  # one process, or those that torchrun started
+        started = int(os.environ.get("WORLD_SIZE", 1))
         # Fabric's own mixed precision would round the inputs too, poses among them: the method casts its encoder alone.
-        self.fabric = fabric_package.Fabric(
-            accelerator=self.accelerator, devices=devices, num_nodes=self.nodes, precision="32-true"
-        )
+        try:
+            self.fabric = fabric_package.Fabric(
+                accelerator=self.accelerator, devices=devices, num_nodes=self.nodes, precision="32-true"
+            )
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"trainer.accelerator={self.accelerator} and trainer.devices={self.devices} cannot be had here: "
+                             f"{error}") from None  # fmt: skip
         self.fabric.launch()
+        if started > 1 and started != self.fabric.world_size:  # each would take itself for the only one, all in one folder
+            raise ValueError(f"{started} processes were started, and {self.fabric.world_size} would share the training: "
+                             f"accelerator={self.accelerator}, devices={self.devices}, nodes={self.nodes}, "
+                             f"{torch.cuda.device_count()} GPU(s) here")  # fmt: skip
         precision, why = resolve_precision(self.precision, self.fabric.device)
         self.mixed = precision == "bf16-mixed"
         if self.batch % (self.fabric.world_size * self.accumulate):
             raise ValueError(f"trainer.batch {self.batch} cannot be shared by {self.fabric.world_size} processes x "
                              f"{self.accumulate} micro-batches")  # fmt: skip
+        if self.batch // self.accumulate < 2:
+            raise ValueError(f"trainer.batch {self.batch} in {self.accumulate} micro-batches is one object at a time, which has "
+                             "no other to be told from; expected at least 2")  # fmt: skip
         self.reason = f"{self.fabric.device}, {self.fabric.world_size} process(es), {precision} ({why})"
         return self.fabric
 
@@ -91,7 +104,7 @@ class Trainer(TrainerConfig):
             resume: Go on from the checkpoint in `run` when there is one.
 
         Raises:
-            FloatingPointError: The loss is not finite; the step's inputs were saved and the message says where.
+            FloatingPointError: The loss or its gradient is not finite; the step's inputs were saved and the message says where.
             Interrupted: SIGTERM came and the state was saved.
         """
         fabric = self.fabric
@@ -145,8 +158,10 @@ class Trainer(TrainerConfig):
                     loss = loss + distributed.mean(outputs.loss) / self.accumulate
                     for name, term in outputs.terms.items():
                         terms[name] = terms.get(name, 0.0) + distributed.mean(term) / self.accumulate
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(self.keep_inputs(run, step, batches, terms))
+                gradients = [parameter.grad for parameter in method.parameters() if parameter.grad is not None]
+                if not torch.isfinite(loss + torch.nn.utils.get_total_norm(gradients)):
+                    what = "gradient" if torch.isfinite(loss) else "loss"
+                    raise FloatingPointError(self.keep_inputs(run, step, batches, terms, what))
                 ready = float(outputs.ready)
                 optimiser.step()
                 method.after_step(step + 1, self.steps)
@@ -246,14 +261,14 @@ class Trainer(TrainerConfig):
         """The first process's decision, in all processes."""
         return bool(self.fabric.broadcast(decision)) if self.fabric.world_size > 1 else decision
 
-    def keep_inputs(self, run: Path, step: int, batches: list[dict[str, Any]], terms: dict[str, Tensor]) -> str:
+    def keep_inputs(self, run: Path, step: int, batches: list[dict[str, Any]], terms: dict[str, Tensor], what: str) -> str:
         """Save what a step that went wrong was given; returns the message."""
         file = run / f"nonfinite-step-{step:06d}-rank-{self.fabric.global_rank}.pt"
         kept = [{k: v for k, v in batch.items() if isinstance(v, Tensor)} for batch in batches]
         with atomic_path(file) as temporary:
             torch.save({"step": step, "batches": kept, "terms": dict(terms)}, temporary)
         bad = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
-        return f"the loss is not finite at step {step} ({bad}); the step's inputs are in {file}, the last good state in {run}"
+        return f"the {what} is not finite at step {step} ({bad}); the step's inputs are in {file}, the last good state in {run}"
 
 
 class Log:
