@@ -175,7 +175,7 @@ def test_unreadable_videos_are_recorded_and_skipped(tmp_path, caplog):
     data[(media + index) // 2 : (media + index) // 2 + 300] = bytes(300)
     damaged.write_bytes(data)
     cache = FrameCache.build(manifest, tmp_path / "frames", workers=0)
-    assert sorted(cache.reasons) == [0, 3] and "2 of 6 videos cannot be used" in caplog.text
+    assert sorted(cache.reasons) == [0, 3] and "2 of 6 videos cannot be read" in caplog.text
     for row in (0, 3):
         with pytest.raises(VideoError, match=str(manifest.video(row))):
             cache.clip(row)

@@ -116,7 +116,7 @@ def test_a_video_that_cannot_be_read_is_counted_and_named(videos, tmp_path):
     with pytest.raises(RuntimeError, match="1 of 4 videos cannot be used"):
         estimate_manifest(manifest=tmp_path, out=tmp_path / "strict", **AFFINE)
     (tmp_path / "d.mp4").write_bytes(b"no video")  # of 5 videos one may be lost, and no shard has more than one
-    with pytest.raises(RuntimeError, match=r"2 of 5 videos cannot be used \(see .*skipped.csv\), expected at most 20.00%"):
+    with pytest.raises(RuntimeError, match=r"2 of 5 videos cannot be read \(see .*skipped.csv\), expected at most 20.00%"):
         for shard in range(5):
             estimate_manifest(manifest=tmp_path, out=tmp_path / "shards", allowed_skips=0.2, shard=(shard, 5), **AFFINE)
     assert not (tmp_path / "shards" / "manifest.csv").exists()
@@ -135,7 +135,7 @@ def test_a_manifest_that_is_not_ours_is_not_replaced(videos, tmp_path):
     posed(tmp_path / "in", videos)
     before = (tmp_path / "in" / "manifest.csv").read_bytes()
     for manifest in (tmp_path / "in", tmp_path / "in" / ".." / "in" / "manifest.csv"):
-        with pytest.raises(ValueError, match=r"in is the folder of the data .*manifest\.csv.* out=.*in/motion"):
+        with pytest.raises(ValueError, match=r"in is the folder of the data .*manifest\.csv.* out=.*in-motion"):
             estimate_manifest(manifest=manifest, out=tmp_path / "in", **AFFINE)
     with pytest.raises(ValueError, match="is the folder of the data"):  # of bare videos: it would pass for the data's own
         estimate_manifest(manifest=videos, out=videos, **AFFINE)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,8 @@ class Trainer(TrainerConfig):
             worker_init_fn=outlive_terminations,
         )  # fmt: skip
         others = set(multiprocessing.active_children())
-        stream = iter(loader)
+        with held_terminations():
+            stream = iter(loader)
         try:
             while group := [batch for _, batch in zip(range(self.accumulate), stream, strict=False)]:
                 yield group
@@ -322,6 +324,18 @@ def terminations() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def held_terminations() -> Iterator[None]:
+    """SIGTERM waits until the end of the block. Processes that are started in it never get one: a loader process that is still
+    importing has not said yet that it outlives them (`outlive_terminations`)."""
+    resource_tracker.ensure_running()  # its start lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def outlive_terminations(worker: int) -> None:
