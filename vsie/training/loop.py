@@ -231,7 +231,7 @@ class Trainer(TrainerConfig):
             worker_init_fn=outlive_terminations,
         )  # fmt: skip
         others = set(multiprocessing.active_children())
-        with held_terminations():
+        with held_terminations() if workers else contextlib.nullcontext():
             stream = iter(loader)
         try:
             while group := [batch for _, batch in zip(range(self.accumulate), stream, strict=False)]:
