@@ -160,6 +160,20 @@ def test_a_run_of_another_config_is_not_taken_for_the_planned_one(tmp_path, monk
     assert len(tools.calls) == 2
 
 
+def test_runs_differ_in_what_their_method_makes_use_of():
+    other = ["conditioning.encoding=matrix", "conditioning.centred=false", "predictor=film"]
+    for method, said in (
+        ("vicreg", []),
+        ("augself", ["conditioning.centred", "conditioning.encoding"]),  # it regresses what a predictor would be told
+        ("sen", ["conditioning.centred", "conditioning.encoding", "predictor.name"]),
+    ):
+        own, plan = (compose("train", [*TINY, f"method={method}", *more]) for more in (other, []))
+        different = [words.split(" is ")[0] for words in runs.unlike(own, plan)]
+        assert [key for key in different if key in said] == said and bool(different) == bool(said), (method, different)
+    own, plan = (compose("train", [*TINY, "method=vicreg", *more]) for more in (["conditioning.frame=world"], []))
+    assert runs.unlike(own, plan) == ["conditioning.frame is 'world' and not 'body'"]  # what measures take it for
+
+
 def test_the_budget_is_the_grids_unless_it_is_said_once(tmp_path):
     def images(**more):
         return {cell.config.trainer.images for cell in runs.planned(GRID, tmp_path, seeds=[0], **more)}

@@ -32,7 +32,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from vsie import checkpoint, pipeline
+from vsie import checkpoint, components, pipeline
 from vsie.config import CONFIGS, compose, from_plain, to_plain
 from vsie.evaluation import paired, suite
 from vsie.files import atomic_path, write_text
@@ -253,9 +253,14 @@ def config_in(folder: Path) -> TrainConfig | None:
 
 
 def unlike(own: TrainConfig, plan: TrainConfig) -> list[str]:
-    """The options in which a run differs from what the grid says, in words."""
+    """The options in which a run differs from what the grid says, in words; none that its method makes no use of."""
+    method = components.find("methods", own.method["name"])
+    unused = [] if method.NEEDS_PREDICTOR else ["predictor."]
+    if not (method.NEEDS_PREDICTOR or method.told):
+        unused += ["conditioning.encoding", "conditioning.centred", "conditioning.colour"]
     own, said = (pipeline.flatten(to_plain(config)) for config in (own, plan))
-    keys = [key for key in sorted(own.keys() | said.keys()) if own.get(key) != said.get(key) and key not in pipeline.FREE]
+    keys = [key for key in sorted(own.keys() | said.keys())
+            if own.get(key) != said.get(key) and key not in pipeline.FREE and not key.startswith(tuple(unused))]  # fmt: skip
     return [f"{key} is {own.get(key)!r} and not {said.get(key)!r}" for key in keys]
 
 
