@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -340,3 +341,45 @@ def test_held_out_rotations_are_judged_on_the_val_objects_alone(folder, tmp_path
 
         checkpoint.save(run, build_method(plain), plain, {})
         pipeline.evaluate(run, ood=str(ood), protocols=[])
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_held_out_rotations_need_no_new_shards_and_no_new_features_of_the_objects_to_train_on(
+    folder, run, tmp_path, monkeypatch, indexed
+):
+    ood, data = render(tmp_path / "ood", trajectory="ood"), Path(shutil.copytree(folder, tmp_path / "set"))
+    if not indexed:  # splits take turns there
+        for file in data.glob("*.npy"):
+            file.unlink()
+    method, known = features.load(run).method, {}
+
+    def found(*changes: str) -> tuple:
+        manifest, shards = pipeline.open_data(compose("train", [*TINY, f"data.root={data}", *changes]))
+        splits = {name: ClipsDataset(manifest, name, shards) for name in ("train", "val")}
+        sets = feature_cache.feature_set(run, method, splits, (1, 1), "32-true", "features")
+        return manifest, shards, [feature_cache.folder_of(one).name for one in sets]
+
+    own, _, known["own"] = found()
+    written = []
+    write = image_shards.write_shard
+    monkeypatch.setattr(image_shards, "write_shard", lambda *asked: written.append(len(asked[2])) or write(*asked))
+    manifest, shards, known["ood"] = found(f"data.bench.ood={ood}")
+    assert sum(written) == len(manifest.rows("val")) == len(own.rows("val"))
+    assert known["ood"][0] == known["own"][0] and known["ood"][1] != known["own"][1]
+    assert manifest.objects.tolist() == own.path[np.concatenate([own.rows("train"), own.rows("val")])].tolist()
+    plain = ViewSource(manifest, views=VIEWS)
+    for source in (shards, pickle.loads(pickle.dumps(shards))):  # as loader processes are sent it
+        for row in range(len(manifest)):
+            one, two = plain.clip(row), source.clip(row)
+            assert source.length(row) == VIEWS
+            np.testing.assert_array_equal(one.latents, two.latents)
+            np.testing.assert_array_equal(one.read(np.arange(VIEWS)), two.read(np.arange(VIEWS)))
+    with pytest.raises(ValueError, match="shards of other objects"):
+        shards.belong(own)
+    with pytest.raises(ValueError, match="images of 16 px, expected 8 px"):
+        shards.belong(manifest, 8)
+    large = render(tmp_path / "large", trajectory="ood", size=24)
+    with pytest.raises(ValueError, match="images of 24 px, expected 16 px as in .*; give a size to have all resized"):
+        pipeline.open_data(compose("train", [*TINY, f"data.root={data}", f"data.bench.ood={large}"]))
+    small = [f"data.root={data}", f"data.bench.ood={large}", "data.size=8"]
+    assert pipeline.open_data(compose("train", [*TINY, *small]))[1].side == 8

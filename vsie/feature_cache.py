@@ -23,7 +23,7 @@ from vsie.methods.base import Method
 def state_of(dataset: ClipsDataset) -> str:
     """What tells the frames and poses of clips from those that were there before under the same names."""
     source = dataset.source
-    key = getattr(source, "key", None)  # of a cache
+    key = source.key_of(dataset.rows) if isinstance(source, image_shards.JoinedShards) else getattr(source, "key", None)
     if dataset.manifest.unordered:
         key = (key or image_shards.state(source)) + (" swapped" if source.swap_rb else "")
     return key or frame_cache.state(dataset.manifest, getattr(source, "size", None))
@@ -53,8 +53,8 @@ def feature_set(
         key.update(state_of(dataset).encode())
         if drawn is not None:
             key.update(drawn[1].tobytes())
-        if dataset.manifest.unordered:  # held-out rotations have the same index files
-            key.update("\0".join(dataset.manifest.path).encode() + dataset.manifest.label.tobytes())
+        if dataset.manifest.unordered:  # held-out rotations have the same index files, and change the split that is judged alone
+            key.update("\0".join(dataset.manifest.path[dataset.rows]).encode() + dataset.manifest.label[dataset.rows].tobytes())
         folder = run / "features" / f"{name}-{split}-{key.hexdigest()[:12]}"
         if not (folder / ABOUT).is_file():
             shutil.rmtree(folder, ignore_errors=True)  # links to features that are gone

@@ -26,7 +26,7 @@ from vsie.data import three_die_bench
 from vsie.data.augment import Augment
 from vsie.data.clips import ClipsDataset, of_one_length
 from vsie.data.frame_cache import FrameCache
-from vsie.data.image_shards import ImageShards
+from vsie.data.image_shards import ImageShards, JoinedShards
 from vsie.data.manifest import Manifest
 from vsie.data.prepare import prepared
 from vsie.data.sampler import StepSampler
@@ -74,7 +74,7 @@ def rendered(options: RenderedData, layout: str = "clips") -> Path:
 
 
 LAYOUTS = ("clips", "3diebench")
-Frames = FrameCache | ImageShards | three_die_bench.ViewSource  # what clips are read from in place of videos
+Frames = FrameCache | ImageShards | JoinedShards | three_die_bench.ViewSource  # what clips are read from in place of videos
 
 
 def open_data(config: TrainConfig) -> tuple[Manifest, Frames | None]:
@@ -101,16 +101,22 @@ def open_views(data: DataConfig) -> tuple[Manifest, Frames]:
     if data.need_root and not three_die_bench.indexed(root):
         raise FileNotFoundError(f"{root / 'train_images.npy'}: missing, and this recipe is of the split that index files say; "
                                 f"data.need_root=false takes every fifth object of a class as held out")  # fmt: skip
-    manifest = three_die_bench.load(root, objects=bench.objects, ood=bench.ood)
+    own = three_die_bench.load(root, objects=bench.objects)
+    manifest = three_die_bench.with_held_out_rotations(own, bench.ood) if bench.ood else own
     views = bench.views if data.root else data.render.clips_per_object
-    source = three_die_bench.ViewSource(
-        manifest, views=views, rotations=bench.rotations, size=data.size, swap_rb=bench.swap_rb
-    )
+    options = dict(views=views, rotations=bench.rotations, size=data.size, swap_rb=bench.swap_rb)
     if not data.cache:
-        return manifest, source
-    what = json.dumps([str(root.resolve()), bench.objects, bench.ood and str(Path(bench.ood).resolve()), views, bench.rotations])
-    name = f"{root.name}-{data.size or 'full'}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
-    return manifest, ImageShards.build(source, cache_folder() / "shards" / name)
+        return manifest, three_die_bench.ViewSource(manifest, **options)
+
+    def shards(some: Manifest, ood: str | None) -> ImageShards:
+        what = json.dumps([str(root.resolve()), bench.objects, ood and str(Path(ood).resolve()), views, bench.rotations])
+        name = f"{root.name}-{data.size or 'full'}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+        return ImageShards.build(three_die_bench.ViewSource(some, **options), cache_folder() / "shards" / name)
+
+    if not bench.ood:
+        return manifest, shards(own, None)
+    outside = manifest.take(np.flatnonzero(three_die_bench.held_out(manifest)))
+    return manifest, JoinedShards(manifest, own, shards(own, None), shards(outside, bench.ood))
 
 
 def open_cache(manifest: Manifest, size: int | None) -> FrameCache:

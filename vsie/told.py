@@ -138,11 +138,9 @@ def estimated(config: TrainConfig, manifest: Manifest, rows: np.ndarray, caches:
         SkippedError: Too many videos cannot be read.
     """
     motion = config.motion
-    some = {field.name: getattr(manifest, field.name)[rows] for field in dataclasses.fields(Manifest)
-            if field.name in ("path", "label", "object", "clip", "split", "pose_path")}  # fmt: skip
     folder = Path(motion.cache) if motion.cache else caches / "motion" / _name(config, manifest)
     estimate_manifest(
-        manifest=dataclasses.replace(manifest, **some), out=folder, flow=config.flow, egomotion=config.egomotion,
+        manifest=manifest.take(rows), out=folder, flow=config.flow, egomotion=config.egomotion,
         size=motion.size, uses=motion.uses, batch=motion.batch, allowed_skips=config.data.allowed_skips,
         listed=False,
     )  # fmt: skip

@@ -230,7 +230,7 @@ def test_held_out_rotations_are_sharded_too(folder, tmp_path):
         out=tmp_path / "ood", objects=10, clips_per_object=4, frames=None, size=32, trajectory="ood", seed=3, workers=1,
         layout="3diebench", supersample=1, families=["car", "sofa"], val_fraction=0.4, progress=False,
     )  # fmt: skip
-    views = ViewSource(load(folder, ood=ood), views=VIEWS)
+    views = ViewSource(three_die_bench.with_held_out_rotations(load(folder), ood), views=VIEWS)
     built = ImageShards.build(views, tmp_path / "shards", workers=0, objects_per_shard=4)
     assert np.diff(built.start).tolist() == [VIEWS] * 6 + [4] * 4
     for row in range(10):

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from vsie import pose
 from vsie.data import ClipsDataset, VideoError, WindowsDataset, three_die_bench
-from vsie.data.three_die_bench import ViewSource, load
+from vsie.data.three_die_bench import ViewSource, load, with_held_out_rotations
 from vsie.render.dataset import render_dataset
 from vsie.render.scene import Camera
 
@@ -163,7 +163,7 @@ def test_evaluation_items_have_latents_and_the_numbers_on_disk(folders):
 
 
 def test_held_out_rotations_take_the_place_of_the_views_of_val(folders):
-    manifest = load(folders["plain"], ood=folders["ood"])
+    manifest = with_held_out_rotations(load(folders["plain"]), folders["ood"])
     plain = load(folders["plain"])
     assert manifest.label.tolist() == plain.label.tolist() and manifest.objects.tolist() == plain.objects.tolist()
     views = source(manifest)
@@ -183,10 +183,10 @@ def test_rotations_that_seq_jepa_holds_out_are_read(folders, tmp_path):
         latent = np.load(file)
         latent[1] = np.copysign(np.pi, latent[1]) - latent[1]
         np.save(file, latent)
-    manifest = load(folders["plain"], ood=ood)
+    manifest = with_held_out_rotations(load(folders["plain"]), ood)
     for row in manifest.rows("val"):
         assert (np.abs(source(manifest).clip(row).latents[:, :3]) >= np.pi / 2).all()
-    manifest = load(folders["plain"], ood=folders["plain"])
+    manifest = with_held_out_rotations(load(folders["plain"]), folders["plain"])
     with pytest.raises(ValueError, match=r"rotation_[xz] is .*, expected a size of 1.5708 to 3.1416 radians \(rotations=ood;"):
         source(manifest).clip(manifest.rows("val")[0])
 
@@ -199,14 +199,14 @@ def test_held_out_rotations_may_have_few_views_of_some_objects(folders, copy, tm
         (ood / place / f"image_{view}.jpg").unlink()
         (ood / place / f"latent_{view}.npy").unlink()
     with caplog.at_level("WARNING", "vsie"):
-        manifest = load(copy, ood=ood)
+        manifest = with_held_out_rotations(load(copy), ood)
     assert "ood: holds 1 of the 4 objects of the split val, of 1 of its 2 classes; the others are left out" in caplog.text
     (row,) = manifest.rows("val")
     assert sorted(source(manifest).clip(row).numbers.tolist()) == [2, 3, 5]
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder of held-out rotations"):
-        load(copy, ood=tmp_path / "nowhere")
+        with_held_out_rotations(load(copy), tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="holds none of the 4 objects of the split val"):
-        load(copy, ood=tmp_path)
+        with_held_out_rotations(load(copy), tmp_path)
 
 
 def test_a_part_of_a_download_without_index_files_can_be_looked_at(copy, caplog):

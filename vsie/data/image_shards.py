@@ -199,6 +199,49 @@ class ImageShards:
         return cls(folder, swap_rb=source.swap_rb)
 
 
+class JoinedShards:
+    """The views of a data set with held-out rotations: these lie in shards of their own, the others in those of the data set.
+
+    Args:
+        manifest: From `three_die_bench.with_held_out_rotations`.
+        own: The data set's own manifest, of which that was made.
+        inside: Shards of `own`.
+        outside: Shards of the rows of `manifest` that are `three_die_bench.held_out`.
+
+    Raises:
+        ValueError: The two have images of different sizes.
+    """
+
+    def __init__(self, manifest: Manifest, own: Manifest, inside: ImageShards, outside: ImageShards) -> None:
+        if inside.side != outside.side:
+            raise ValueError(f"{outside.folder}: images of {outside.side} px, expected {inside.side} px as in {inside.folder}; "
+                             "give a size to have all resized")  # fmt: skip
+        self.parts, self.side, self.swap_rb, self._paths = (inside, outside), inside.side, inside.swap_rb, _paths(manifest)
+        self._part = three_die_bench.held_out(manifest).astype(np.int8)
+        known = {place: row for row, place in enumerate(own.path.tolist())}
+        self._row = np.where(self._part, np.cumsum(self._part) - 1, [known.get(place, -1) for place in manifest.path.tolist()])
+
+    def key_of(self, rows: np.ndarray) -> str:
+        """What the views of some rows are a function of, as `ImageShards.key`."""
+        return " ".join(self.parts[part].key for part in np.unique(self._part[rows]))
+
+    def length(self, row: int) -> int:
+        """Views of a row."""
+        return self.parts[self._part[row]].length(int(self._row[row]))
+
+    def clip(self, row: int) -> Clip:
+        """The virtual clip of a row."""
+        return self.parts[self._part[row]].clip(int(self._row[row]))
+
+    def belong(self, manifest: Manifest, size: int | None = None) -> JoinedShards:
+        """As `ImageShards.belong`."""
+        if self._paths != _paths(manifest):
+            raise ValueError(f"{self.parts[1].folder}: shards of other objects than {manifest.file}")
+        if size not in (None, self.side):
+            raise ValueError(f"{self.parts[1].folder}: images of {self.side} px, expected {size} px")
+        return self
+
+
 def _reopen(folder: Path, swap_rb: bool) -> ImageShards:
     return ImageShards(folder, swap_rb=swap_rb)
 
@@ -221,7 +264,7 @@ def state(source: ViewSource, objects_per_shard: int = 0) -> str:
     """A hash of what the shards are a function of; of the images themselves only the index files' time of change, and of
     objects of another folder (held-out rotations) that of their own."""
     manifest = source.manifest
-    outside = sorted(path for path in set(manifest.path.tolist()) if os.path.isabs(path))
+    outside = sorted(set(manifest.path[three_die_bench.held_out(manifest)].tolist()))
     parts = [VERSION, source.size, source.views, source.rotations, objects_per_shard, QUALITY, manifest.latent_names]
     parts += [_paths(manifest), os.stat(manifest.file).st_mtime_ns, str(Path(manifest.root).resolve())]
     parts += [[path, os.stat(path).st_mtime_ns] for path in outside]

@@ -101,6 +101,11 @@ class Manifest:
             raise ValueError(f"{self.file}: no row of split {split!r}, found {found}")
         return rows
 
+    def take(self, rows: np.ndarray) -> Manifest:
+        """The manifest of some of its rows."""
+        columns = ("path", "label", "object", "clip", "split", "pose_path")
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
     def latents(self, row: int, frames: int) -> np.ndarray:
         """What else is known of the `frames` frames of a row's clip, (T, L) float64, from the field `latents` of its pose file.
 

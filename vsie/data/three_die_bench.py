@@ -19,6 +19,7 @@ part of a download is enough for a quick look.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
 import os
 import re
@@ -52,19 +53,12 @@ INDEX = Path(__file__).resolve().parents[2] / "data_manifests"
 _CAMERA_DISTANCE = 2.5
 
 
-def load(
-    root: str | os.PathLike,
-    *,
-    objects: int | None = None,
-    ood: str | os.PathLike | None = None,
-) -> Manifest:
+def load(root: str | os.PathLike, *, objects: int | None = None) -> Manifest:
     """The objects of a folder in 3DIEBench's layout, one row each.
 
     Args:
         root: The folder.
         objects: For a quick look only about so many, the splits in their proportion and classes in turn; None for all.
-        ood: A folder ``<synset>/<object>`` with other views of the objects of the split val, which take their place: the
-            held-out rotations. Objects that are not in it are left out.
 
     Raises:
         FileNotFoundError: `root`, an index file or an object that an index names is not there.
@@ -80,17 +74,14 @@ def load(
     places, labels, splits = _indexed(root) if has_index else _folder(root)
     _check_index(root, places, labels, splits, has_index)
     if not has_index:
-        held_out = int((splits == SPLITS.index("val")).sum())
+        count = int((splits == SPLITS.index("val")).sum())
         log.warning("%s: no train_images.npy and val_images.npy: every fifth object of a class is held out, %d of %d, which is "
-                    "not the released split", root, held_out, len(places))  # fmt: skip
+                    "not the released split", root, count, len(places))  # fmt: skip
     if objects is not None and objects < len(places):
         chosen = _some(labels, splits, objects)
         places, labels, splits = places[chosen], labels[chosen], splits[chosen]
     _check_present(root, places, splits, has_index)
-    names = places
-    if ood is not None:
-        places, names, labels, splits = _held_out(Path(ood), places, labels, splits)
-    synsets = dict(zip(labels.tolist(), (place.split("/")[0] for place in names.tolist()), strict=True))
+    synsets = dict(zip(labels.tolist(), (place.split("/")[0] for place in places.tolist()), strict=True))
     first = root / places[0]
     length = _latent(_numbered(first)["latent"].get(0, first / "latent_0.npy")).shape[0]
     return Manifest(
@@ -102,11 +93,48 @@ def load(
         clip=np.zeros(len(places), dtype=np.int64),
         split=splits,
         pose_path=np.char.add(places, "/latent_0.npy").astype(Strings),
-        objects=names.astype(Strings),
+        objects=places.astype(Strings),
         classes=tuple(class_names().get(synsets.get(label), synsets.get(label, str(label))) for label in range(max(synsets) + 1)),
         latent_names=LATENTS[:length],
         unordered=True,
     )
+
+
+def with_held_out_rotations(manifest: Manifest, ood: str | os.PathLike) -> Manifest:
+    """The manifest where other views of the objects of the split val take the place of its own.
+
+    Args:
+        manifest: From `load`.
+        ood: A folder ``<synset>/<object>`` with those views. Objects that are not in it are left out.
+
+    Returns:
+        The manifest, those objects at absolute paths behind all others.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or none of the objects in it.
+    """
+    ood = Path(ood)
+    if not ood.is_dir():
+        raise FileNotFoundError(f"{ood}: no such folder of held-out rotations")
+    val = manifest.split == SPLITS.index("val")
+    found = np.array([(ood / place).is_dir() for place in manifest.path[val].tolist()])
+    if not found.any():
+        such = ood / manifest.path[val][0]
+        raise FileNotFoundError(f"{ood}: holds none of the {val.sum()} objects of the split val, such as {such}")
+    if not found.all():
+        classes, all_classes = (len(np.unique(some)) for some in (manifest.label[val][found], manifest.label[val]))
+        log.warning("%s: holds %d of the %d objects of the split val, of %d of its %d classes; the others are left out, such as "
+                    "%s", ood, found.sum(), len(found), classes, all_classes, manifest.path[val][~found][0])  # fmt: skip
+    kept = manifest.take(np.concatenate([np.flatnonzero(~val), np.flatnonzero(val)[found]]))
+    folder = np.where(kept.split == SPLITS.index("val"), f"{ood.resolve()}/", "").astype(Strings)
+    return dataclasses.replace(
+        kept, path=folder + kept.path, pose_path=folder + kept.pose_path, object=np.arange(len(kept)), objects=kept.path
+    )
+
+
+def held_out(manifest: Manifest) -> np.ndarray:
+    """Whether each row, bool (N,), is one of `with_held_out_rotations`: its views lie in another folder than the data set's."""
+    return np.array([os.path.isabs(place) for place in manifest.path.tolist()], dtype=bool)
 
 
 def indexed(root: str | os.PathLike) -> bool:
@@ -222,26 +250,6 @@ def _some(labels: np.ndarray, splits: np.ndarray, count: int) -> np.ndarray:
         share = max(1, round(count * len(rows) / len(labels)))
         kept.append(rows[np.argsort(turn, kind="stable")[:share]])
     return np.sort(np.concatenate(kept))
-
-
-def _held_out(
-    ood: Path, places: np.ndarray, labels: np.ndarray, splits: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Places, names, labels and splits where the views of the split val are those in `ood`, at an absolute path."""
-    if not ood.is_dir():
-        raise FileNotFoundError(f"{ood}: no such folder of held-out rotations")
-    val = splits == SPLITS.index("val")
-    found = np.array([(ood / place).is_dir() for place in places[val].tolist()])
-    if not found.any():
-        raise FileNotFoundError(f"{ood}: holds none of the {val.sum()} objects of the split val, such as {ood / places[val][0]}")
-    if not found.all():
-        classes, all_classes = (len(np.unique(some)) for some in (labels[val][found], labels[val]))
-        log.warning("%s: holds %d of the %d objects of the split val, of %d of its %d classes; the others are left out, such as "
-                    "%s", ood, found.sum(), len(found), classes, all_classes, places[val][~found][0])  # fmt: skip
-    kept = np.concatenate([np.flatnonzero(~val), np.flatnonzero(val)[found]])
-    base = str(ood.resolve())
-    moved = [f"{base}/{place}" if held else place for place, held in zip(places[kept].tolist(), val[kept], strict=True)]
-    return np.array(moved), places[kept], labels[kept], splits[kept]
 
 
 def _numbered(folder: Path) -> dict[str, dict[int, Path]]:
