@@ -137,10 +137,7 @@ class ImageShards:
 
     def belong(self, manifest: Manifest, size: int | None = None) -> ImageShards:
         """Itself, where its rows are those of `manifest` and its images of `size` (None for any); else a ValueError."""
-        if self._paths != _paths(manifest):
-            raise ValueError(f"{self.folder}: shards of other objects than {manifest.file}")
-        if size not in (None, self.side):
-            raise ValueError(f"{self.folder}: images of {self.side} px, expected {size} px")
+        _check_belongs(self._paths, self.side, self.folder, manifest, size)
         return self
 
     def verify(self) -> int:
@@ -235,10 +232,7 @@ class JoinedShards:
 
     def belong(self, manifest: Manifest, size: int | None = None) -> JoinedShards:
         """As `ImageShards.belong`."""
-        if self._paths != _paths(manifest):
-            raise ValueError(f"{self.parts[1].folder}: shards of other objects than {manifest.file}")
-        if size not in (None, self.side):
-            raise ValueError(f"{self.parts[1].folder}: images of {self.side} px, expected {size} px")
+        _check_belongs(self._paths, self.side, self.parts[1].folder, manifest, size)
         return self
 
 
@@ -258,6 +252,14 @@ def _about(folder: Path) -> dict | None:
 def _paths(manifest: Manifest) -> str:
     """A hash of the objects and their order."""
     return hashlib.sha256("\0".join(manifest.path).encode()).hexdigest()
+
+
+def _check_belongs(paths: str, side: int, folder: Path, manifest: Manifest, size: int | None) -> None:
+    """Refuse shards of other objects than those of `manifest`, or of images of another size than `size` (None for any)."""
+    if paths != _paths(manifest):
+        raise ValueError(f"{folder}: shards of other objects than {manifest.file}")
+    if size not in (None, side):
+        raise ValueError(f"{folder}: images of {side} px, expected {size} px")
 
 
 def state(source: ViewSource, objects_per_shard: int = 0) -> str:
