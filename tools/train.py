@@ -1,6 +1,6 @@
 """Render turntable clips (when no data is given), train, evaluate, report.
 
-    python tools/train.py                                        # render, train, evaluate, report; about 20 minutes
+    python tools/train.py                                        # render, train, evaluate, report; 20 to 50 minutes
     python tools/train.py experiment=debug                       # the whole job at toy size
     python tools/train.py method=sie seed=1                      # another method, another seed
     python tools/train.py data=videos data.root=DIR out=runs/my  # your own clips: a manifest.csv with poses
