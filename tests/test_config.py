@@ -209,7 +209,6 @@ def test_a_sweep_runs_every_combination(tools, tmp_path):
     result = run(tools, "train", "-m", "method=vsie,vicreg", "seed=0,1", *tiny, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(list((tmp_path / "runs").glob("*/checkpoint/model.safetensors"))) == 4
-    assert {path.name for path in tmp_path.iterdir()} == {"cache", "runs"}, "multirun.yaml lies with the runs"
     result = run(tools, "train", "-m", "method=sie", "predictor=identity,film", "data.frames=1,2", "data.windows=1", *tiny[:-1],
                  cwd=tmp_path / "runs", env=environment)  # fmt: skip
     assert result.returncode == 2, "SIE takes pairs: one window of one frame is refused, and the other two runs are not"
