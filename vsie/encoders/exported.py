@@ -72,7 +72,7 @@ class Exported(Encoder):
         self.file = Path(file)
         program = load(self.file)
         module = program.module()
-        self._program = (module,)  # in a tuple: exported modules refuse eval(), which nn.Module would pass on to them
+        self._program = (module,)  # in a tuple: nn.Module would pass the evaluation mode on, which exported modules refuse
         sides = self._input(program)
         shape = [side if isinstance(side, int) else None for side in sides]
         self.clips = len(shape) == 5
